@@ -1,0 +1,5 @@
+//! Crema: an order service for coffee shops, driven by a durable saga orchestrator on PostgreSQL.
+//!
+//! Dependencies run `http → shop → saga`, never back; `tests/house.rs` checks it.
+
+pub mod saga;

@@ -1,0 +1,3 @@
+//! The engine.
+pub mod event;
+pub mod step;
