@@ -1,0 +1,149 @@
+//! One attempt at a step: its time, its heartbeats, and what it says on the way.
+
+use std::{panic::AssertUnwindSafe, pin::pin, task::Poll, time::Duration};
+
+use futures::FutureExt;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Core,
+    definition::Answer,
+    draft::Draft,
+    event::StepIndex,
+    runner::{Running, Turn},
+    step::{Cx, Report, StepError},
+};
+
+/// Far enough to mean never, near enough for the timer.
+const NEVER: Duration = Duration::from_secs(86_400 * 365);
+
+impl<E: Send + Sync + 'static> Core<E> {
+    /// Calls a step. `None`: the saga is not ours any more, or we stop.
+    pub(super) async fn attempt(
+        &self,
+        running: &mut Running<E>,
+        step: StepIndex,
+        attempt: u32,
+    ) -> Option<Answer<E>> {
+        let plan = running.plan.clone();
+        let planned = plan.steps.get(usize::from(step))?;
+        let (cx, mut reports) = context(running, planned.name, attempt);
+        let input = running.input.clone();
+        let work = AssertUnwindSafe(planned.step.execute(&cx, &input)).catch_unwind();
+        let mut work = pin!(work.map(|it| it.unwrap_or_else(|_| Err(panicked()))));
+        let started = Instant::now();
+        // A step that is done at once costs no timer.
+        let mut answer = match futures::poll!(&mut work) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        };
+        if answer.is_none() {
+            let live = running.presence.live.clone();
+            let policy = planned.policy;
+            let mut heard = started;
+            let mut grace = started + NEVER;
+            answer = loop {
+                let silence = policy.heartbeat.map_or(started + NEVER, |it| heard + it);
+                tokio::select! {
+                    biased;
+                    () = live.lost.cancelled() => return None,
+                    answer = &mut work => break Some(answer),
+                    Some(report) = reports.recv() => {
+                        heard = Instant::now();
+                        match report {
+                            Report::Heartbeat(progress) => live.set_progress(progress),
+                            Report::Reached { label, journaled } if running.label == label => {
+                                let _ = journaled.send(());
+                            }
+                            Report::Reached { label, journaled } => {
+                                let mut draft = Draft::new(running);
+                                draft.reached(step, attempt, label);
+                                let Ok(Turn::Again) = self.write(running, draft).await else {
+                                    return None;
+                                };
+                                let _ = journaled.send(());
+                            }
+                        }
+                    }
+                    () = sleep_until(started + policy.start_to_close) => {
+                        break Some(Err(late("no answer", policy.start_to_close)));
+                    }
+                    () = sleep_until(silence) => {
+                        break Some(Err(late("no heartbeat", silence - heard)));
+                    }
+                    () = live.nudge.notified(), if !cx.cancel.is_cancelled() => {
+                        if live.has_cancel() && !running.state.past_pivot() {
+                            cx.cancel.cancel();
+                            grace = Instant::now() + self.settings.cancel_grace;
+                        }
+                    }
+                    () = sleep_until(grace) => break Some(Err(StepError::in_doubt("cancelled"))),
+                }
+            };
+            live.set_progress(None);
+        }
+        let answer = answer?;
+        count(planned.name, &answer, started);
+        Some(answer)
+    }
+
+    /// Calls a step's compensation. It is shielded from further cancellation.
+    pub(super) async fn compensate(
+        &self,
+        running: &Running<E>,
+        step: StepIndex,
+        attempt: u32,
+    ) -> Option<Answer<E>> {
+        let planned = running.plan.steps.get(usize::from(step))?;
+        let (cx, _reports) = context(running, planned.name, attempt);
+        let output = running.state.output(planned.name);
+        let work = planned.step.compensate(&cx, &running.input, output);
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let limit = planned.policy.start_to_close;
+        metrics::counter!("crema_compensations_total", "step" => planned.name).increment(1);
+        tokio::select! {
+            biased;
+            () = running.presence.live.lost.cancelled() => None,
+            answer = work => Some(answer.unwrap_or_else(|_| Err(panicked()))),
+            () = sleep_until(Instant::now() + limit) => Some(Err(late("no answer", limit))),
+        }
+    }
+}
+
+fn context<E>(
+    running: &Running<E>,
+    step: &'static str,
+    attempt: u32,
+) -> (Cx, mpsc::UnboundedReceiver<Report>) {
+    let (line, reports) = mpsc::unbounded_channel();
+    let cancel = CancellationToken::new();
+    let state = running.state.clone();
+    (Cx { saga_id: running.saga_id, step, attempt, state, cancel, line }, reports)
+}
+
+fn late(what: &str, limit: Duration) -> StepError {
+    StepError::in_doubt(format!("{what} within {} s", limit.as_secs_f64()))
+}
+
+fn panicked() -> StepError {
+    StepError::in_doubt("the step panicked; see the log")
+}
+
+fn count<E>(step: &'static str, answer: &Answer<E>, started: Instant) {
+    let outcome = match answer {
+        Ok(_) => "done",
+        Err(StepError::Refused { .. }) => "refused",
+        Err(StepError::InDoubt { .. }) => "in_doubt",
+        Err(StepError::NeedsAttention { .. }) => "needs_attention",
+    };
+    metrics::counter!("crema_attempts_total", "step" => step, "outcome" => outcome).increment(1);
+    metrics::histogram!("crema_step_seconds", "step" => step)
+        .record(started.elapsed().as_secs_f64());
+    if outcome == "in_doubt" {
+        metrics::counter!("crema_retries_total", "step" => step).increment(1);
+    }
+}

@@ -1,0 +1,176 @@
+//! A saga is a value: a named, versioned list of steps.
+//!
+//! Nothing is replayed, so there is no determinism rule: a step may do anything. A saga in flight keeps
+//! the version it was started with; register the old list beside the new one until the last is closed.
+
+use std::{any::Any, marker::PhantomData, sync::Arc};
+
+use futures::future::BoxFuture;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    event::{Kind, Shape, State},
+    step::{Cx, Done, Lane, Policy, Step, StepError},
+};
+
+/// What a saga was started with, its type rubbed out.
+pub(super) type Input = Arc<dyn Any + Send + Sync>;
+
+/// A list of steps under a name and a version.
+pub struct Saga<I, E> {
+    pub(super) plan: Plan<E>,
+    input: PhantomData<fn(I)>,
+}
+
+/// A [`Saga`] without its input type: what the engine walks along.
+pub struct Plan<E> {
+    /// The definition's name; part of the journal.
+    pub name: &'static str,
+    /// The definition's version; pinned on every saga started under it.
+    pub version: i32,
+    /// The label a saga starts with.
+    pub label: &'static str,
+    pub(super) steps: Vec<Planned<E>>,
+    pub(super) shape: Arc<[Shape]>,
+    pub(super) closing: Box<Closing<E>>,
+    pub(super) decode: fn(&str) -> Result<Input, serde_json::Error>,
+}
+
+/// Decides the end. `None` only for an input of another saga.
+type Closing<E> = dyn Fn(&Input, &Ending<'_>) -> Option<Close<E>> + Send + Sync;
+
+/// One step of a plan.
+pub(super) struct Planned<E> {
+    pub name: &'static str,
+    pub label_done: Option<&'static str>,
+    pub kind: Kind,
+    pub policy: Policy,
+    pub step: Box<dyn AnyStep<E>>,
+}
+
+/// How a saga came to its end.
+pub struct Ending<'a> {
+    /// Why it went backwards; `None` when it was completed.
+    pub cause: Option<&'a str>,
+    /// Who cancelled it, if anybody did.
+    pub cancelled_by: Option<&'a str>,
+    /// What its journal adds up to.
+    pub state: &'a State,
+}
+
+impl Ending<'_> {
+    /// What the compensation of a step left in the journal; `None` when it was not compensated.
+    pub fn compensated(&self, step: &str) -> Option<Value> {
+        serde_json::from_str(self.state.compensation_output(step)?).ok()
+    }
+}
+
+/// The end of a saga: its final status, and what commits with it.
+#[derive(Debug)]
+pub struct Close<E> {
+    /// The final status, which is also the final label.
+    pub status: &'static str,
+    /// Why, in a stable code.
+    pub reason: Option<String>,
+    /// Applied in the commit that closes the saga.
+    pub effects: Vec<E>,
+    /// The lane that commit takes.
+    pub lane: Lane,
+}
+
+impl<I, E> Saga<I, E>
+where
+    I: Serialize + DeserializeOwned + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    /// An empty list. `label` is what a saga's label says from its start; `closing` decides its final
+    /// status, is pure, and is called once the last step or the last compensation is behind.
+    pub fn new(
+        name: &'static str,
+        version: i32,
+        label: &'static str,
+        closing: impl Fn(&I, &Ending<'_>) -> Close<E> + Send + Sync + 'static,
+    ) -> Self {
+        let closing =
+            move |input: &Input, ending: &Ending<'_>| Some(closing(input.downcast_ref()?, ending));
+        let decode = |json: &str| Ok(Arc::new(serde_json::from_str::<I>(json)?) as Input);
+        let (steps, shape) = (Vec::new(), Arc::new([]));
+        let plan = Plan { name, version, label, steps, shape, closing: Box::new(closing), decode };
+        Self { plan, input: PhantomData }
+    }
+
+    /// Adds a step that must be done, and is compensated when a later one cannot be.
+    pub fn step<S: Step<Input = I, Effect = E>>(self, step: S) -> Self {
+        self.push(step, Kind::Required)
+    }
+
+    /// Adds the step after which nothing goes back any more.
+    pub fn pivot<S: Step<Input = I, Effect = E>>(self, step: S) -> Self {
+        self.push(step, Kind::Pivot)
+    }
+
+    /// Adds a step that the saga can go on without.
+    pub fn best_effort<S: Step<Input = I, Effect = E>>(self, step: S) -> Self {
+        self.push(step, Kind::BestEffort)
+    }
+
+    fn push<S: Step<Input = I, Effect = E>>(mut self, step: S, kind: Kind) -> Self {
+        let plan = &mut self.plan;
+        let policy = step.policy();
+        let (name, label_done) = (S::NAME, S::LABEL_DONE);
+        plan.steps.push(Planned { name, label_done, kind, policy, step: Box::new(step) });
+        plan.shape = plan.steps.iter().map(|it| Shape { name: it.name, kind: it.kind }).collect();
+        self
+    }
+}
+
+/// A [`Step`] with its types rubbed out, so that steps of many types fit in one list.
+pub(super) trait AnyStep<E>: Send + Sync {
+    fn execute<'a>(&'a self, cx: &'a Cx, input: &'a Input) -> BoxFuture<'a, Answer<E>>;
+    fn compensate<'a>(
+        &'a self,
+        cx: &'a Cx,
+        input: &'a Input,
+        output: Option<&'a str>,
+    ) -> BoxFuture<'a, Answer<E>>;
+}
+
+/// What a step or a compensation answers, its output as JSON.
+pub(super) type Answer<E> = Result<Done<Box<RawValue>, E>, StepError>;
+
+impl<S: Step> AnyStep<S::Effect> for S {
+    fn execute<'a>(&'a self, cx: &'a Cx, input: &'a Input) -> BoxFuture<'a, Answer<S::Effect>> {
+        Box::pin(async move { encode(Step::execute(self, cx, typed::<S>(input)?).await?) })
+    }
+
+    fn compensate<'a>(
+        &'a self,
+        cx: &'a Cx,
+        input: &'a Input,
+        output: Option<&'a str>,
+    ) -> BoxFuture<'a, Answer<S::Effect>> {
+        Box::pin(async move {
+            let output = output.map(serde_json::from_str).transpose().map_err(|error| {
+                let detail = format!("the output of `{}` cannot be read: {error}", S::NAME);
+                StepError::NeedsAttention { reason: "journal_unreadable".into(), detail }
+            })?;
+            encode(Step::compensate(self, cx, typed::<S>(input)?, output).await?)
+        })
+    }
+}
+
+fn typed<S: Step>(input: &Input) -> Result<&S::Input, StepError> {
+    input.downcast_ref().ok_or_else(|| StepError::NeedsAttention {
+        reason: "journal_unreadable".into(),
+        detail: format!("the saga's input is not what `{}` asks for", S::NAME),
+    })
+}
+
+fn encode<O: Serialize, E>(done: Done<O, E>) -> Answer<E> {
+    let output = serde_json::value::to_raw_value(&done.output).map_err(|error| {
+        let detail = format!("the output cannot be written as JSON: {error}");
+        StepError::NeedsAttention { reason: "journal_unwritable".into(), detail }
+    })?;
+    Ok(Done { output, effects: done.effects, lane: done.lane })
+}

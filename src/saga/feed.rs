@@ -1,0 +1,149 @@
+//! Who wants to know: wakes streams and long polls when lines are written, here or on another replica.
+//!
+//! What is read is always the journal; this only says when to look. A local commit wakes at once; what other
+//! replicas write is found by a task that follows the feed's table while anybody is interested.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use tokio::{
+    sync::broadcast,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::journal::{
+    feed,
+    read::{self, JournalLine},
+};
+
+/// Batches that a slow subscriber may be behind before it is told to look for itself.
+const BACKLOG: usize = 1_024;
+/// How often the feed's table is read while anybody is interested.
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+/// Batches read at once.
+const BATCHES_AT_ONCE: i64 = 200;
+
+/// The sagas of a batch.
+pub type Woken = Arc<[Uuid]>;
+
+/// Publishes commits to whoever waits for them. Clones share the subscribers.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    woken: broadcast::Sender<Woken>,
+}
+
+impl Feed {
+    pub(super) fn new() -> Self {
+        Self { woken: broadcast::channel(BACKLOG).0 }
+    }
+
+    /// Tells of a batch that is durable.
+    pub(super) fn publish(&self, _writer: i64, _n: i64, lines: Vec<(Uuid, i32)>) {
+        if self.woken.receiver_count() > 0 && !lines.is_empty() {
+            let sagas: Woken = lines.into_iter().map(|(saga_id, _)| saga_id).collect();
+            let _ = self.woken.send(sagas);
+        }
+    }
+
+    /// Registers interest. Subscribe first, then look, then wait: nothing is slept through.
+    pub fn subscribe(&self) -> broadcast::Receiver<Woken> {
+        self.woken.subscribe()
+    }
+
+    /// Follows the other replicas' batches.
+    pub(super) async fn follow(self, pool: PgPool, stop: CancellationToken) {
+        let mut ticks = interval(FOLLOW_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut cursor: Option<Cursor> = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            if self.woken.receiver_count() == 0 {
+                cursor = None;
+                continue;
+            }
+            let result = match cursor.as_mut() {
+                None => Cursor::now(&pool).await.map(|it| cursor = Some(it)),
+                Some(cursor) => cursor.next(&pool).await.map(|batches| {
+                    for batch in batches {
+                        let _ = self.woken.send(batch.into());
+                    }
+                }),
+            };
+            if let Err(error) = result {
+                tracing::debug!(%error, "the feed cannot be read; streams look for themselves");
+            }
+        }
+    }
+}
+
+/// A position in the shop-wide feed: one number a writer. What commits later is after it, also when it is
+/// older; what it has passed does not come again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cursor {
+    positions: HashMap<i64, i64>,
+}
+
+impl Cursor {
+    /// Before everything that the feed still holds.
+    pub fn start() -> Self {
+        Self::default()
+    }
+
+    /// After everything that is committed now.
+    pub async fn now(pool: &PgPool) -> sqlx::Result<Self> {
+        Ok(Self { positions: feed::positions(pool).await?.into_iter().collect() })
+    }
+
+    /// The sagas of the next batches; moves on behind them.
+    async fn next(&mut self, pool: &PgPool) -> sqlx::Result<Vec<Vec<Uuid>>> {
+        let batches = self.batches(pool).await?;
+        Ok(batches
+            .into_iter()
+            .map(|it| {
+                self.positions.insert(it.writer, it.n);
+                it.saga_ids
+            })
+            .collect())
+    }
+
+    async fn batches(&self, pool: &PgPool) -> sqlx::Result<Vec<feed::Batch>> {
+        let (writers, numbers): (Vec<i64>, Vec<i64>) = self.positions.iter().unzip();
+        feed::after(pool, &writers, &numbers, BATCHES_AT_ONCE).await
+    }
+
+    /// The lines of the next batch of some writer, with the cursor behind it; `None` when there is none.
+    pub async fn lines(&mut self, pool: &PgPool) -> sqlx::Result<Option<Vec<JournalLine>>> {
+        let (writers, numbers): (Vec<i64>, Vec<i64>) = self.positions.iter().unzip();
+        let Some(batch) = feed::after(pool, &writers, &numbers, 1).await?.into_iter().next() else {
+            return Ok(None);
+        };
+        let lines = read::lines_by_key(pool, &batch.saga_ids, &batch.seqs).await?;
+        self.positions.insert(batch.writer, batch.n);
+        Ok(Some(lines))
+    }
+
+    /// As opaque bytes, for a client to bring back.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut positions: Vec<_> = self.positions.iter().collect();
+        positions.sort_unstable();
+        positions.iter().flat_map(|(w, n)| [w.to_be_bytes(), n.to_be_bytes()]).flatten().collect()
+    }
+
+    /// Reads [`Cursor::to_bytes`] back; `None` when these bytes are none of ours.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, rest) = bytes.as_chunks::<8>();
+        if !rest.is_empty() || words.len() % 2 != 0 {
+            return None;
+        }
+        let pairs = words.chunks_exact(2);
+        let positions = pairs
+            .map(|it| Some((i64::from_be_bytes(*it.first()?), i64::from_be_bytes(*it.get(1)?))))
+            .collect::<Option<HashMap<i64, i64>>>()?;
+        Some(Self { positions })
+    }
+}

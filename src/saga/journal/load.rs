@@ -1,0 +1,151 @@
+//! Reading sagas into memory: at a takeover, when they are due, when something waits in their inbox.
+
+use std::collections::HashMap;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::bucket_of;
+
+/// A saga's row as the runner needs it.
+#[derive(Debug)]
+pub(in crate::saga) struct Loaded {
+    pub saga_id: Uuid,
+    pub definition: String,
+    pub definition_version: i32,
+    pub label: String,
+    /// Milliseconds until it is due; zero when it is.
+    pub due_in_ms: i64,
+}
+
+/// One line as it is stored.
+#[derive(Debug)]
+pub(in crate::saga) struct StoredLine {
+    pub kind: String,
+    pub step: Option<String>,
+    pub attempt: Option<i32>,
+    pub data: String,
+}
+
+/// A page of the running sagas of these buckets, after a saga (in the order of bucket and id).
+pub(in crate::saga) async fn running(
+    pool: &PgPool,
+    bucket: i16,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Loaded>> {
+    sqlx::query_as!(
+        Loaded,
+        r#"select saga_id, definition, definition_version, label, 0::bigint as "due_in_ms!"
+             from saga
+            where bucket = $1 and saga_id > $2 and closed_status is null and wake_at is null
+            order by saga_id limit $3"#,
+        bucket,
+        after,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Takes suspended sagas that are due within the horizon out of their suspension.
+pub(in crate::saga) async fn due(
+    pool: &PgPool,
+    buckets: &[i16],
+    horizon_ms: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<Loaded>> {
+    sqlx::query_as!(
+        Loaded,
+        r#"with due as materialized (
+               select d.bucket, d.saga_id, d.wake_at
+                 from unnest($1::smallint[]) as o (bucket)
+                cross join lateral (
+                  select s.bucket, s.saga_id, s.wake_at from saga s
+                   where s.bucket = o.bucket and s.closed_status is null
+                     and s.wake_at <= now() + $2 * interval '1 millisecond'
+                   order by s.wake_at limit $3) d
+                order by d.wake_at limit $3)
+           update saga s set wake_at = null
+             from due where s.bucket = due.bucket and s.saga_id = due.saga_id
+           returning s.saga_id, s.definition, s.definition_version, s.label,
+                     greatest(0, extract(epoch from due.wake_at - now()) * 1000)::bigint
+                       as "due_in_ms!""#,
+        buckets,
+        horizon_ms as f64,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Takes one saga out of its suspension, if it is open; for what arrived in its inbox.
+pub(in crate::saga) async fn wake(pool: &PgPool, sagas: &[Uuid]) -> sqlx::Result<Vec<Loaded>> {
+    let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
+    sqlx::query_as!(
+        Loaded,
+        r#"with x as materialized (
+               select s.bucket, s.saga_id
+                 from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
+                 join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
+                where s.closed_status is null)
+           update saga s set wake_at = null from x
+            where s.bucket = x.bucket and s.saga_id = x.saga_id
+           returning s.saga_id, s.definition, s.definition_version, s.label, 0::bigint as "due_in_ms!""#,
+        &buckets,
+        sagas,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The journals of these sagas, each in order.
+pub(in crate::saga) async fn journals(
+    pool: &PgPool,
+    sagas: &[Uuid],
+) -> sqlx::Result<HashMap<Uuid, Vec<StoredLine>>> {
+    let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
+    let rows = sqlx::query!(
+        r#"select j.saga_id, j.kind, j.step, j.attempt, coalesce(j.data::text, 'null') as "data!"
+             from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
+             join journal j on j.bucket = x.bucket and j.saga_id = x.saga_id
+            order by j.saga_id, j.seq"#,
+        &buckets,
+        sagas,
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut journals: HashMap<Uuid, Vec<StoredLine>> = HashMap::with_capacity(sagas.len());
+    for row in rows {
+        let (kind, step, attempt, data) = (row.kind, row.step, row.attempt, row.data);
+        journals.entry(row.saga_id).or_default().push(StoredLine { kind, step, attempt, data });
+    }
+    Ok(journals)
+}
+
+/// Sets a saga aside that this binary cannot read: no line is added to a journal that does not add up.
+pub(in crate::saga) async fn set_aside(
+    pool: &PgPool,
+    saga_id: Uuid,
+    attention: &str,
+    wake_in_ms: i64,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update saga set attention = $3, wake_at = now() + $4 * interval '1 millisecond',
+                version = version + 1
+          where bucket = $1 and saga_id = $2 and closed_status is null",
+        i16::from(bucket_of(saga_id)),
+        saga_id,
+        attention,
+        wake_in_ms as f64,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Makes the monthly partitions of the journal ahead of time.
+pub(in crate::saga) async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<()> {
+    sqlx::query!("select ensure_partitions('journal', 2)").fetch_one(pool).await?;
+    Ok(())
+}

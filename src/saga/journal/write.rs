@@ -1,0 +1,267 @@
+//! The batch statement: fence, guarded rows, lines, feed.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Pending, bucket_of};
+
+/// What the statement wrote.
+pub(super) struct Wrote {
+    /// The buckets of the batch that are still ours.
+    pub held: Vec<i16>,
+    /// The sagas that moved (or started).
+    pub moved: Vec<Uuid>,
+    /// The lines that were written, in the feed's order.
+    pub lines: Vec<(Uuid, i32)>,
+}
+
+/// The buckets of a batch with the epochs we believe in, sorted: the order in which they are locked.
+pub(super) struct Fence {
+    pub buckets: Vec<i16>,
+    pub epochs: Vec<i64>,
+}
+
+impl Fence {
+    fn epoch(&self, bucket: i16) -> i64 {
+        let index = self.buckets.binary_search(&bucket).ok();
+        index.and_then(|it| self.epochs.get(it)).copied().unwrap_or_default()
+    }
+}
+
+/// Locks the fence and returns the buckets that are still ours.
+pub(super) async fn fence(connection: &mut PgConnection, fence: &Fence) -> sqlx::Result<Vec<i16>> {
+    sqlx::query_scalar!(
+        "select b.bucket
+           from unnest($1::smallint[], $2::bigint[]) as f (bucket, epoch)
+           join bucket b on b.bucket = f.bucket and b.epoch = f.epoch
+          order by b.bucket
+            for share of b",
+        &fence.buckets,
+        &fence.epochs,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// A saga's row as the guard finds it.
+pub(super) struct Standing {
+    pub saga_id: Uuid,
+    pub seq: i32,
+    pub cancel_requested: bool,
+}
+
+/// Locks the rows of the sagas that are about to move, in the order of their keys.
+pub(super) async fn lock_rows(
+    connection: &mut PgConnection,
+    sagas: &[Uuid],
+) -> sqlx::Result<Vec<Standing>> {
+    let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
+    sqlx::query_as!(
+        Standing,
+        "select s.saga_id, s.seq, s.cancel_requested
+           from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
+           join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
+          order by s.bucket, s.saga_id
+            for update of s",
+        &buckets,
+        sagas,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Where a writer's feed stands: its id, and the number of its next batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FeedPosition {
+    pub writer: i64,
+    pub n: i64,
+}
+
+/// Columns of the batch's rows, one entry a transition.
+#[derive(Default)]
+struct Rows<'a> {
+    buckets: Vec<i16>,
+    sagas: Vec<Uuid>,
+    definitions: Vec<Option<&'static str>>,
+    versions: Vec<Option<i32>>,
+    firsts: Vec<i32>,
+    lasts: Vec<i32>,
+    labels: Vec<&'a str>,
+    cursors: Vec<i16>,
+    past_pivots: Vec<bool>,
+    unless_cancelled: Vec<bool>,
+    wakes: Vec<Option<i64>>,
+    attentions: Vec<Option<&'a str>>,
+    statuses: Vec<Option<&'a str>>,
+    reasons: Vec<Option<&'a str>>,
+}
+
+/// Columns of the batch's lines.
+#[derive(Default)]
+struct Lines<'a> {
+    buckets: Vec<i16>,
+    sagas: Vec<Uuid>,
+    seqs: Vec<i32>,
+    epochs: Vec<i64>,
+    kinds: Vec<&'static str>,
+    steps: Vec<Option<&'static str>>,
+    attempts: Vec<Option<i32>>,
+    data: Vec<&'a str>,
+    taken_buckets: Vec<i16>,
+    taken: Vec<Uuid>,
+}
+
+/// Writes a batch. `in (select …)` inside `is true` keeps the planner from turning the test into a join: it
+/// hashes the sub-select once instead, whatever it believes about the number of rows.
+pub(super) async fn write<E>(
+    connection: &mut PgConnection,
+    fence: &Fence,
+    feed: FeedPosition,
+    batch: &[&Pending<E>],
+) -> sqlx::Result<Wrote> {
+    let (rows, lines) = columns(batch, fence);
+    let wrote = sqlx::query!(
+        r#"with fence as materialized (
+               select b.bucket
+                 from unnest($1::smallint[], $2::bigint[]) as f (bucket, epoch)
+                 join bucket b on b.bucket = f.bucket and b.epoch = f.epoch
+                order by b.bucket
+                  for share of b),
+           x as materialized (
+               select * from unnest($3::smallint[], $4::uuid[], $5::text[], $6::integer[], $7::integer[],
+                                    $8::integer[], $9::text[], $10::smallint[], $11::boolean[],
+                                    $12::boolean[], $13::bigint[], $14::text[], $15::text[], $16::text[])
+                   as x (bucket, saga_id, definition, definition_version, first, last, label, cursor,
+                         past_pivot, unless_cancelled, wake_in_ms, attention, closed_status,
+                         closed_reason)
+                where (x.bucket in (select bucket from fence)) is true),
+           started as (
+               insert into saga (bucket, saga_id, definition, definition_version, label, seq, version,
+                                 cursor, wake_at)
+               select bucket, saga_id, definition, definition_version, label, last, 1, cursor,
+                      now() + wake_in_ms * interval '1 millisecond'
+                 from x where first = 1
+               returning saga_id),
+           moved as (
+               update saga s
+                  set label = x.label, seq = x.last, version = s.version + 1, cursor = x.cursor,
+                      past_pivot = x.past_pivot,
+                      wake_at = now() + x.wake_in_ms * interval '1 millisecond',
+                      attention = x.attention, closed_status = x.closed_status,
+                      closed_reason = x.closed_reason, updated_at = now()
+                 from x
+                where s.bucket = x.bucket and s.saga_id = x.saga_id and x.first > 1
+                  and s.seq = x.first - 1 and not (x.unless_cancelled and s.cancel_requested)
+               returning s.saga_id),
+           done as materialized (select saga_id from started union all select saga_id from moved),
+           line as (
+               insert into journal (bucket, saga_id, seq, epoch, kind, step, attempt, data)
+               select l.bucket, l.saga_id, l.seq, l.epoch, l.kind, l.step, l.attempt, l.data::json
+                 from unnest($17::smallint[], $18::uuid[], $19::integer[], $20::bigint[], $21::text[],
+                             $22::text[], $23::integer[], $24::text[])
+                   as l (bucket, saga_id, seq, epoch, kind, step, attempt, data)
+                where (l.saga_id in (select saga_id from done)) is true
+               returning saga_id, seq),
+           taken as (
+               delete from inbox i using unnest($25::smallint[], $26::uuid[]) as t (bucket, inbox_id)
+                where i.bucket = t.bucket and i.inbox_id = t.inbox_id
+                  and (i.saga_id in (select saga_id from done)) is true),
+           fed as (
+               insert into feed (writer, n, saga_ids, seqs)
+               select $27::bigint, $28::bigint, array_agg(saga_id), array_agg(seq) from line
+               having count(*) > 0
+               returning saga_ids, seqs)
+           select array(select bucket from fence) as "held!",
+                  array(select saga_id from done) as "moved!",
+                  (select saga_ids from fed) as saga_ids, (select seqs from fed) as seqs"#,
+        &fence.buckets,
+        &fence.epochs,
+        &rows.buckets,
+        &rows.sagas,
+        &rows.definitions as &[Option<&str>],
+        &rows.versions as &[Option<i32>],
+        &rows.firsts,
+        &rows.lasts,
+        &rows.labels as &[&str],
+        &rows.cursors,
+        &rows.past_pivots,
+        &rows.unless_cancelled,
+        &rows.wakes as &[Option<i64>],
+        &rows.attentions as &[Option<&str>],
+        &rows.statuses as &[Option<&str>],
+        &rows.reasons as &[Option<&str>],
+        &lines.buckets,
+        &lines.sagas,
+        &lines.seqs,
+        &lines.epochs,
+        &lines.kinds as &[&str],
+        &lines.steps as &[Option<&str>],
+        &lines.attempts as &[Option<i32>],
+        &lines.data as &[&str],
+        &lines.taken_buckets,
+        &lines.taken,
+        feed.writer,
+        feed.n,
+    )
+    .fetch_one(connection)
+    .await?;
+    let seqs = wrote.seqs.unwrap_or_default();
+    let lines = wrote.saga_ids.unwrap_or_default().into_iter().zip(seqs).collect();
+    Ok(Wrote { held: wrote.held, moved: wrote.moved, lines })
+}
+
+fn columns<'a, E>(batch: &[&'a Pending<E>], fence: &Fence) -> (Rows<'a>, Lines<'a>) {
+    let (mut rows, mut lines) = (Rows::default(), Lines::default());
+    for pending in batch {
+        let transition = &pending.transition;
+        let (saga_id, row) = (transition.saga_id, &transition.row);
+        let bucket = i16::from(bucket_of(saga_id));
+        rows.buckets.push(bucket);
+        rows.sagas.push(saga_id);
+        rows.definitions.push(transition.start.map(|(name, _)| name));
+        rows.versions.push(transition.start.map(|(_, version)| version));
+        rows.firsts.push(transition.first_seq);
+        rows.lasts.push(transition.last_seq());
+        rows.labels.push(&row.label);
+        rows.cursors.push(row.cursor);
+        rows.past_pivots.push(row.past_pivot);
+        rows.unless_cancelled.push(row.unless_cancelled);
+        rows.wakes.push(row.wake_in_ms);
+        rows.attentions.push(row.attention.as_deref());
+        rows.statuses.push(row.closed.as_ref().map(|(status, _)| status.as_ref()));
+        rows.reasons.push(row.closed.as_ref().and_then(|(_, reason)| reason.as_deref()));
+        for (seq, line) in (transition.first_seq..).zip(&transition.lines) {
+            lines.buckets.push(bucket);
+            lines.sagas.push(saga_id);
+            lines.seqs.push(seq);
+            lines.epochs.push(fence.epoch(bucket));
+            lines.kinds.push(line.kind);
+            lines.steps.push(line.step);
+            lines.attempts.push(line.attempt);
+            lines.data.push(&line.data);
+        }
+        for inbox_id in &transition.taken {
+            lines.taken_buckets.push(bucket);
+            lines.taken.push(*inbox_id);
+        }
+    }
+    (rows, lines)
+}
+
+/// Where the sagas of a batch stand, for a writer that does not know whether its COMMIT counted.
+pub(super) async fn standing(
+    connection: &mut PgConnection,
+    sagas: &[Uuid],
+) -> sqlx::Result<Vec<(Uuid, i32)>> {
+    let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
+    let rows = sqlx::query!(
+        "select s.saga_id, s.seq
+           from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
+           join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id",
+        &buckets,
+        sagas,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|it| (it.saga_id, it.seq)).collect())
+}

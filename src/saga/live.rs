@@ -1,0 +1,192 @@
+//! The sagas in the memory of this replica.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::journal::{bucket_of, inbox::Item};
+
+/// What the rest of the engine sees of a saga in memory.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    inbox: Mutex<Inbox>,
+    /// Something arrived.
+    pub nudge: Notify,
+    /// The bucket is no longer ours: let go without writing.
+    pub lost: CancellationToken,
+    progress: Mutex<Option<Value>>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    waiting: Vec<Item>,
+    seen: HashSet<Uuid>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Live {
+    fn deliver(&self, item: &Item) {
+        let mut inbox = lock(&self.inbox);
+        if inbox.seen.insert(item.inbox_id) {
+            inbox.waiting.push(item.clone());
+            drop(inbox);
+            self.nudge.notify_one();
+        }
+    }
+
+    /// Takes what arrived, in its order.
+    pub(super) fn take_inbox(&self) -> Vec<Item> {
+        std::mem::take(&mut lock(&self.inbox).waiting)
+    }
+
+    /// Puts back what could not be journaled.
+    pub(super) fn put_back(&self, items: Vec<Item>) {
+        let mut inbox = lock(&self.inbox);
+        let arrived = std::mem::replace(&mut inbox.waiting, items);
+        inbox.waiting.extend(arrived);
+    }
+
+    /// Whether anything waits.
+    pub(super) fn has_items(&self) -> bool {
+        !lock(&self.inbox).waiting.is_empty()
+    }
+
+    /// Whether a cancellation waits.
+    pub(super) fn has_cancel(&self) -> bool {
+        lock(&self.inbox).waiting.iter().any(|it| it.kind == "cancel")
+    }
+
+    /// How far the running attempt has come.
+    pub(super) fn set_progress(&self, progress: Option<Value>) {
+        *lock(&self.progress) = progress;
+    }
+}
+
+/// All of them, by id.
+#[derive(Debug, Default)]
+pub(super) struct LiveSagas {
+    sagas: Mutex<HashMap<Uuid, Arc<Live>>>,
+    reloads: Mutex<Vec<Uuid>>,
+    left: Notify,
+}
+
+impl LiveSagas {
+    /// Enters a saga; `None` when it is here already.
+    pub(super) fn enter(self: &Arc<Self>, saga_id: Uuid) -> Option<Presence> {
+        let live = Arc::new(Live::default());
+        let mut sagas = lock(&self.sagas);
+        if sagas.contains_key(&saga_id) {
+            return None;
+        }
+        sagas.insert(saga_id, live.clone());
+        Some(Presence { saga_id, live, all: self.clone() })
+    }
+
+    /// Notes a saga that has to be read again.
+    pub(super) fn ask_to_reload(&self, saga_id: Uuid) {
+        lock(&self.reloads).push(saga_id);
+    }
+
+    /// Takes what was noted.
+    pub(super) fn take_reloads(&self) -> Vec<Uuid> {
+        std::mem::take(&mut lock(&self.reloads))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        lock(&self.sagas).len()
+    }
+
+    /// How far the running attempt of a saga has come, if it runs here and says so.
+    pub(super) fn progress(&self, saga_id: Uuid) -> Option<Value> {
+        let live = lock(&self.sagas).get(&saga_id).cloned()?;
+        let progress = lock(&live.progress).clone();
+        progress
+    }
+
+    /// Hands items to the sagas they are for, and returns the ids of those that are not here.
+    pub(super) fn deliver(&self, items: &[Item]) -> Vec<Uuid> {
+        let sagas = lock(&self.sagas);
+        let mut absent = Vec::new();
+        for item in items {
+            match sagas.get(&item.saga_id) {
+                Some(live) => live.deliver(item),
+                None if !absent.contains(&item.saga_id) => absent.push(item.saga_id),
+                None => {}
+            }
+        }
+        absent
+    }
+
+    /// Tells all sagas to let go.
+    pub(super) fn lose_all(&self) {
+        for live in lock(&self.sagas).values() {
+            live.lost.cancel();
+        }
+    }
+
+    /// Waits until no saga is in memory, at most this long.
+    pub(super) async fn drain(&self, at_most: Duration) {
+        let wait = async {
+            loop {
+                let left = self.left.notified();
+                tokio::pin!(left);
+                left.as_mut().enable();
+                if lock(&self.sagas).is_empty() {
+                    return;
+                }
+                left.await;
+            }
+        };
+        // What is left then is told to let go, bucket by bucket.
+        let _ = tokio::time::timeout(at_most, wait).await;
+    }
+
+    /// Tells the sagas of these buckets to let go, and waits until they have, at most this long.
+    pub(super) async fn lose(&self, buckets: &[i16], at_most: Duration) {
+        let is_ours = |id: &Uuid| buckets.contains(&i16::from(bucket_of(*id)));
+        let wait = async {
+            loop {
+                let left = self.left.notified();
+                tokio::pin!(left);
+                left.as_mut().enable();
+                let mut any = false;
+                for (_, live) in lock(&self.sagas).iter().filter(|(id, _)| is_ours(id)) {
+                    live.lost.cancel();
+                    any = true;
+                }
+                if !any {
+                    return;
+                }
+                left.await;
+            }
+        };
+        if tokio::time::timeout(at_most, wait).await.is_err() {
+            tracing::warn!("some sagas did not let go in time; the fence holds them off");
+        }
+    }
+}
+
+/// A saga's presence in memory; leaves when dropped.
+#[derive(Debug)]
+pub(super) struct Presence {
+    pub saga_id: Uuid,
+    pub live: Arc<Live>,
+    all: Arc<LiveSagas>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        lock(&self.all.sagas).remove(&self.saga_id);
+        self.all.left.notify_waiters();
+    }
+}
