@@ -3,10 +3,13 @@
 //! `docs/participants.md` is the contract. A participant is not trusted: whatever is not an answer
 //! the contract knows is *in doubt*, never a yes and never a no.
 
+mod answer;
+
 use std::{sync::Arc, time::Duration};
 
-use reqwest::{Method, RequestBuilder, Response, StatusCode, header, redirect};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use answer::{Answer, in_doubt, retry_after};
+use reqwest::{Method, RequestBuilder, header, redirect};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{Semaphore, watch},
     time::timeout,
@@ -20,10 +23,6 @@ use crate::saga::step::StepError;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The header that carries an order's rehearsal mood; real participants ignore it.
 const REHEARSE: &str = "crema-rehearse";
-/// The longest wish for a pause that is honoured: a participant must not put an order to sleep.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
-/// The longest text of a participant's own that goes into an error.
-const DETAIL_CHARS_MAX: usize = 200;
 
 /// Why a participant's client could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +182,7 @@ impl Participant {
             self.exchange(request).await
         });
         match answer.await {
-            Ok(answer) => self.judge(answer?),
+            Ok(answer) => answer?.judge(self.name),
             Err(_) => Err(self.doubt("the call took too long", None)),
         }
     }
@@ -194,7 +193,7 @@ impl Participant {
             Ok(Err(error)) => return Err(self.doubt(told(error), None)),
             Err(_) => return Err(self.doubt("no answer in time", None)),
         };
-        let (status, retry_after) = (response.status(), retry_after(&response));
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
@@ -208,73 +207,19 @@ impl Participant {
         }
     }
 
-    /// The table of `docs/participants.md`. A refusal ends a step without compensation, so it must
-    /// come from the participant itself: a 4xx that any gateway may say (400, 403, 404, …) refuses
-    /// only with a `code`, and 401 and 407 never do, because they stand in front of the look-up by
-    /// key that would have found an earlier attempt.
-    fn judge(&self, answer: Answer) -> Result<Vec<u8>, StepError> {
-        if answer.status.is_success() {
-            return Ok(answer.body);
-        }
-        let problem = Problem::read(&answer.body);
-        let code = match (answer.status.as_u16(), problem.code) {
-            (401 | 407 | 408 | 425 | 429, _) => None,
-            (409, Some(code)) if code == "in_progress" => None,
-            (402, None) => Some("declined".to_owned()),
-            (410, None) => Some("gone".to_owned()),
-            (422, None) => Some("unprocessable".to_owned()),
-            (400..=499, code) => code,
-            _ => None,
-        };
-        let mut detail = format!("answered {}", answer.status.as_u16());
-        if let Some(text) = problem.detail {
-            detail.push_str(": ");
-            detail.extend(text.chars().filter(|c| !c.is_control()).take(DETAIL_CHARS_MAX));
-        }
-        match code {
-            Some(code) => Err(StepError::refused(code, format!("{} {detail}", self.name))),
-            None => Err(self.doubt(detail, answer.retry_after)),
-        }
-    }
-
     /// A 2xx whose body is not what the contract says tells nothing.
     fn typed<A: DeserializeOwned>(&self, body: &[u8]) -> Result<A, StepError> {
         serde_json::from_slice(body)
             .map_err(|error| self.doubt(format!("the answer cannot be read: {error}"), None))
     }
 
-    /// An error that names the participant.
+    /// No answer that can be trusted; the error names the participant.
     pub(super) fn doubt(
         &self,
         detail: impl Into<String>,
         retry_after: Option<Duration>,
     ) -> StepError {
-        StepError::InDoubt { detail: format!("{}: {}", self.name, detail.into()), retry_after }
-    }
-}
-
-struct Answer {
-    status: StatusCode,
-    retry_after: Option<Duration>,
-    body: Vec<u8>,
-}
-
-/// What a refusal says of itself.
-#[derive(Default, Deserialize)]
-struct Problem {
-    code: Option<String>,
-    detail: Option<String>,
-}
-
-impl Problem {
-    /// Whatever is no problem document has no code; nor has one whose code is not a plain word.
-    fn read(body: &[u8]) -> Self {
-        let mut problem: Self = serde_json::from_slice(body).unwrap_or_default();
-        problem.code = problem.code.filter(|code| {
-            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-            (1..=64).contains(&code.len()) && code.bytes().all(plain)
-        });
-        problem
+        in_doubt(self.name, detail, retry_after)
     }
 }
 
@@ -288,16 +233,4 @@ fn told(error: reqwest::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// `Retry-After` in seconds or as an HTTP date, at most an hour; a date gone by is no wait.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if let Ok(seconds) = value.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        let until = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-        until.duration_since(jiff::Timestamp::now()).try_into().unwrap_or_default()
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
 }
