@@ -1,0 +1,6 @@
+//! The coffee.
+
+pub mod kitchen;
+pub mod notices;
+pub mod participant;
+pub mod payments;
