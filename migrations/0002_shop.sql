@@ -9,7 +9,7 @@
 --   stock_adjustment  what people changed in `stock`, and why
 --   stock_move        what orders changed in `stock`: phase 1 reserves; phase 2 deducts or releases, once
 --   orders            the immutable facts that orders are looked up by; the order itself (its items and all)
---                     is the input of its saga, in journal line 1
+--                     is the input of its saga, in journal line 1, and when it was placed stands in its id
 --   ledger            the money: at most one capture an order, and one refund of each line of it
 --   pickup_code       the codes of uncollected orders; gone when collected or when the order fails
 --   collection        when an order was collected
@@ -85,7 +85,6 @@ create table orders (
     pickup_code text        not null,
     rehearsal   boolean     not null,
     attributes  jsonb,
-    created_at  timestamptz not null default now(),
     primary key (order_id),
     constraint orders_total_not_negative check (total >= 0)
 ) partition by range (order_id);

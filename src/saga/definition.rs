@@ -8,6 +8,7 @@ use std::{any::Any, marker::PhantomData, sync::Arc};
 use futures::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
+use uuid::Uuid;
 
 use super::{
     event::{Kind, Shape, State},
@@ -51,6 +52,8 @@ pub(super) struct Planned<E> {
 
 /// How a saga came to its end.
 pub struct Ending<'a> {
+    /// The saga.
+    pub saga_id: Uuid,
     /// Why it went backwards; `None` when it was completed.
     pub cause: Option<&'a str>,
     /// Who cancelled it, if anybody did.

@@ -216,6 +216,7 @@ impl<E: Send + Sync + 'static> Draft<E> {
             Direction::Forward | Direction::Closed(_) => None,
         };
         let ending = Ending {
+            saga_id: running.saga_id,
             cause: cause.as_deref(),
             cancelled_by: self.state.cancelled_by.as_deref(),
             state: &self.state,

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use sqlx::{PgPool, postgres::PgConnectOptions};
+use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -278,6 +278,17 @@ impl<E: Send + Sync + 'static> Engine<E> {
                 Some(SagaView::of(plan, row, lines))
             })
             .collect())
+    }
+
+    /// What a saga was started with, as JSON text; `None` when there is none.
+    pub async fn input(&self, pool: &PgPool, saga_id: Uuid) -> sqlx::Result<Option<String>> {
+        let first = read::lines_by_key(pool, &[saga_id], &[1]).await?;
+        Ok(first.into_iter().next().map(|it| it.data))
+    }
+
+    /// Makes a visible change that is none of the engine's show in the saga's version.
+    pub async fn touch(&self, connection: &mut PgConnection, saga_id: Uuid) -> sqlx::Result<()> {
+        inbox::touch(connection, saga_id).await
     }
 
     /// The journal of a saga after a line.

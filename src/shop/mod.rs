@@ -1,6 +1,178 @@
-//! The coffee.
+//! The coffee. It knows the engine, and no HTTP coming in.
+//!
+//! What one can ask of the shop: [`place`](Shop::place), [`find`](Shop::find), [`list`](Shop::list),
+//! [`cancel`](Shop::cancel), [`collect`](Shop::collect), and the counter's own business (menu, stock, mode).
 
+pub mod books;
 pub mod kitchen;
+pub mod menu;
+pub mod message;
 pub mod notices;
+pub mod order;
+mod outbox;
 pub mod participant;
 pub mod payments;
+mod place;
+mod query;
+pub mod rehearse;
+pub mod saga;
+pub mod view;
+
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+pub use self::{
+    place::Placed,
+    query::{Filter, Page},
+};
+use self::{
+    books::Effect,
+    menu::{MenuCache, Unpriced},
+    order::Malformed,
+    rehearse::Rehearsed,
+    saga::Participants,
+};
+use crate::saga::{Engine, EngineBuilder, EngineSettings, history::HistoryError};
+
+/// The shop: its engine, its books, its participants.
+pub struct Shop {
+    /// Drives the orders.
+    pub engine: Engine<Effect>,
+    read: PgPool,
+    write: PgPool,
+    menu: MenuCache,
+    participants: Participants,
+    rehearsed: Rehearsed,
+    code_length: AtomicUsize,
+}
+
+/// The pools that a shop works with, apart so that none starves another.
+#[derive(Debug, Clone)]
+pub struct Pools {
+    /// Everything that only reads.
+    pub read: PgPool,
+    /// Cancellations, collections, adjustments, the outbox.
+    pub write: PgPool,
+    /// The engine's own.
+    pub drive: PgPool,
+}
+
+/// What a shop is opened with.
+pub struct Opening {
+    /// For the engine's own connections.
+    pub options: sqlx::postgres::PgConnectOptions,
+    /// The pools.
+    pub pools: Pools,
+    /// Who pays, cooks and tells.
+    pub participants: Participants,
+    /// Which of them are stand-ins.
+    pub rehearsed: Rehearsed,
+    /// The steps' policies.
+    pub policies: saga::Policies,
+    /// The engine's limits.
+    pub engine: EngineSettings,
+}
+
+/// Why the shop does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ShopError {
+    /// The order makes no sense.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The menu does not have it, or at another price.
+    #[error(transparent)]
+    Unpriced(#[from] Unpriced),
+    /// Not enough of an ingredient is left.
+    #[error("there is not enough {0} left")]
+    OutOfStock(String),
+    /// The shop takes no orders.
+    #[error("{0}")]
+    ShopClosed(String),
+    /// As many orders are open as the shop takes.
+    #[error("as many orders are open as the shop takes")]
+    AtCapacity,
+    /// The key stands for another order.
+    #[error("this key was used for another order")]
+    KeyReused,
+    /// The first request with this key is still being decided.
+    #[error("the first request with this key is still being decided")]
+    InProgress,
+    /// This replica cannot take orders now.
+    #[error("this replica cannot take orders at the moment")]
+    NotPlacing,
+    /// There is no such thing.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The pivot is behind, or the order has ended.
+    #[error("it is too late to cancel: the order is {0}")]
+    TooLate(String),
+    /// The pickup code is another one.
+    #[error("this is not the order's pickup code")]
+    WrongCode,
+    /// Not ready, or not to be collected at all.
+    #[error("the order is {0}: there is nothing to collect")]
+    NotCollectable(String),
+    /// It was collected before.
+    #[error("the order was collected before")]
+    AlreadyCollected,
+    /// It waits for nothing that could be retried.
+    #[error("the order waits for nothing that could be retried")]
+    NotWaiting,
+    /// The stock would fall below zero.
+    #[error("there is not that much of it")]
+    StockTooLow,
+    /// A journal that does not add up.
+    #[error("the order's journal cannot be read")]
+    Journal(#[from] HistoryError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl Shop {
+    /// Opens the shop: reads the menu, starts the engine.
+    pub async fn open(opening: Opening) -> sqlx::Result<Arc<Self>> {
+        let Opening { options, pools, participants, rehearsed, policies, engine } = opening;
+        let menu = MenuCache::default();
+        menu.refresh(&pools.read).await?;
+        let engine = EngineBuilder::new(options, pools.drive, books::apply)
+            .settings(engine)
+            .register(saga::order_saga(participants.clone(), policies))
+            .start()
+            .await?;
+        Ok(Arc::new(Self {
+            engine,
+            read: pools.read,
+            write: pools.write,
+            menu,
+            participants,
+            rehearsed,
+            code_length: AtomicUsize::new(place::CODE_LENGTH_MIN),
+        }))
+    }
+
+    /// Stops driving orders; see [`Engine::stop`].
+    pub async fn close(&self, patience: Duration) {
+        self.engine.stop(patience).await;
+        self.read.close().await;
+        self.write.close().await;
+    }
+
+    /// The pool for reads.
+    pub fn read_pool(&self) -> &PgPool {
+        &self.read
+    }
+
+    async fn mood_of_notice(&self, order_id: Uuid) -> sqlx::Result<Option<String>> {
+        if !self.rehearsed.any() {
+            return Ok(None);
+        }
+        let order = self.order(order_id).await?;
+        Ok(order.and_then(|it| it.mood("notification").map(str::to_owned)))
+    }
+}

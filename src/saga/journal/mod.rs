@@ -30,6 +30,11 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use self::queue::Queue;
+pub use self::{
+    inbox::CancelVerdict,
+    lease::Replica,
+    read::{JournalLine, SagaRow, count_open},
+};
 pub(super) use self::writer::{WriterSettings, spawn_writers};
 use super::{line::Line, step::Lane};
 

@@ -134,8 +134,8 @@ pub(in crate::saga) async fn needing_attention(
     .await
 }
 
-/// How many sagas are open, counted up to a limit.
-pub(in crate::saga) async fn count_open(
+/// How many sagas are open, counted up to a limit; for an `apply` that has to know.
+pub async fn count_open(
     connection: &mut sqlx::PgConnection,
     limit: i64,
 ) -> sqlx::Result<i64> {

@@ -1,0 +1,146 @@
+//! The statements of the stock.
+
+use std::collections::BTreeMap;
+
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+/// What there is of an ingredient, or a change of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Level {
+    pub on_hand: i64,
+    pub reserved: i64,
+}
+
+impl Level {
+    pub(super) fn plus(self, on_hand: i64, reserved: i64) -> Self {
+        Self { on_hand: self.on_hand + on_hand, reserved: self.reserved + reserved }
+    }
+}
+
+/// What one order changed, and when in its life: phase 1 reserves, phase 2 deducts or releases.
+pub(super) struct Move {
+    pub order_id: Uuid,
+    pub phase: i16,
+    pub kind: &'static str,
+    pub ingredients: Vec<String>,
+    pub quantities: Vec<i64>,
+}
+
+/// Locks ingredients, in the order of their names.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    names: &[String],
+) -> sqlx::Result<BTreeMap<String, Level>> {
+    let rows = sqlx::query!(
+        "select ingredient, on_hand, reserved from stock
+          where ingredient = any($1) order by ingredient for update",
+        names,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|it| (it.ingredient, Level { on_hand: it.on_hand, reserved: it.reserved }))
+        .collect())
+}
+
+/// Writes the changes of a batch and its moves. An array of arrays must be rectangular in SQL, so the
+/// moves' lists travel as JSON.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    changes: &BTreeMap<String, Level>,
+    moves: &[Move],
+) -> sqlx::Result<()> {
+    let names: Vec<&str> = changes.keys().map(String::as_str).collect();
+    let on_hand: Vec<i64> = changes.values().map(|it| it.on_hand).collect();
+    let reserved: Vec<i64> = changes.values().map(|it| it.reserved).collect();
+    let orders: Vec<Uuid> = moves.iter().map(|it| it.order_id).collect();
+    let phases: Vec<i16> = moves.iter().map(|it| it.phase).collect();
+    let kinds: Vec<&str> = moves.iter().map(|it| it.kind).collect();
+    let ingredients: Vec<String> =
+        moves.iter().map(|it| array_literal(it.ingredients.iter().map(String::as_str))).collect();
+    let quantities: Vec<String> = moves
+        .iter()
+        .map(|it| array_literal(it.quantities.iter().map(ToString::to_string)))
+        .collect();
+    sqlx::query!(
+        "with changed as (
+             update stock s set on_hand = s.on_hand + x.on_hand, reserved = s.reserved + x.reserved
+               from unnest($1::text[], $2::bigint[], $3::bigint[]) as x (ingredient, on_hand, reserved)
+              where s.ingredient = x.ingredient and (x.on_hand <> 0 or x.reserved <> 0))
+         insert into stock_move (order_id, phase, kind, ingredients, quantities)
+         select x.order_id, x.phase, x.kind, x.ingredients::text[], x.quantities::bigint[]
+           from unnest($4::uuid[], $5::smallint[], $6::text[], $7::text[], $8::text[])
+             as x (order_id, phase, kind, ingredients, quantities)",
+        &names as &[&str],
+        &on_hand,
+        &reserved,
+        &orders,
+        &phases,
+        &kinds as &[&str],
+        &ingredients,
+        &quantities,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A Postgres array literal, every element quoted.
+fn array_literal<S: AsRef<str>>(elements: impl Iterator<Item = S>) -> String {
+    let quoted = elements.map(|it| {
+        format!("\"{}\"", it.as_ref().replace('\\', "\\\\").replace('"', "\\\""))
+    });
+    format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
+}
+
+/// An ingredient as it stands.
+#[derive(Debug, Clone)]
+pub struct StockRow {
+    /// Its name.
+    pub ingredient: String,
+    /// What quantities count.
+    pub unit: String,
+    /// What is there.
+    pub on_hand: i64,
+    /// What of it is promised to open orders.
+    pub reserved: i64,
+}
+
+/// All ingredients.
+pub(in crate::shop) async fn read(pool: &PgPool) -> sqlx::Result<Vec<StockRow>> {
+    sqlx::query_as!(
+        StockRow,
+        "select ingredient, unit, on_hand, reserved from stock order by ingredient"
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Changes what is there of an ingredient, and records why. `None` when there is no such ingredient;
+/// an error of class 23 when it would fall below zero.
+pub(in crate::shop) async fn adjust(
+    pool: &PgPool,
+    ingredient: &str,
+    delta: i64,
+    reason: &str,
+) -> sqlx::Result<Option<StockRow>> {
+    sqlx::query_as!(
+        StockRow,
+        r#"with changed as (
+               update stock set on_hand = on_hand + $2 where ingredient = $1
+               returning ingredient, unit, on_hand, reserved),
+           recorded as (
+               insert into stock_adjustment (adjustment_id, ingredient, delta, reason, on_hand_after)
+               select $4, ingredient, $2, $3, on_hand from changed)
+           select ingredient as "ingredient!", unit as "unit!", on_hand as "on_hand!",
+                  reserved as "reserved!" from changed"#,
+        ingredient,
+        delta,
+        reason,
+        Uuid::now_v7(),
+    )
+    .fetch_optional(pool)
+    .await
+}

@@ -1,0 +1,284 @@
+//! What an order is. Pure: parse, don't validate.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Items of one order at most: a table's round, not a warehouse's.
+pub const ITEMS_MAX: usize = 50;
+/// Pieces of one item at most.
+pub const QUANTITY_MAX: i64 = 100;
+/// Characters of an id that a client chooses.
+pub const NAME_CHARS_MAX: usize = 128;
+/// Characters of a note.
+pub const NOTE_CHARS_MAX: usize = 200;
+/// Attributes of one order at most.
+pub const ATTRIBUTES_MAX: usize = 16;
+/// Characters of an attribute's value.
+pub const ATTRIBUTE_CHARS_MAX: usize = 256;
+
+/// What a customer asks for.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrder {
+    /// Who orders: an id of the caller's choice.
+    #[schema(min_length = 1, max_length = 128, example = "ada")]
+    pub customer_id: String,
+    /// What is ordered.
+    #[schema(min_items = 1, max_items = 50)]
+    pub items: Vec<NewItem>,
+    /// How it is paid.
+    pub payment: PaymentMethod,
+    /// The total the customer saw, in minor units; another one is refused as `price_changed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_total: Option<i64>,
+    /// How the customer hears of it; the shop's default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+    /// Anything the caller wants to find the order by. `rehearse.*` are the rehearsal's moods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// One item as it is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewItem {
+    /// A menu item's id.
+    #[schema(min_length = 1, max_length = 128, example = "cappuccino")]
+    pub item: String,
+    /// How many.
+    #[schema(minimum = 1, maximum = 100, example = 1)]
+    pub quantity: i64,
+    /// The price the customer saw, in minor units; another one is refused as `price_changed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<i64>,
+    /// For the barista.
+    #[schema(max_length = 200)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// How an order is paid.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PaymentMethod {
+    /// The payment provider's token for a card or a wallet; never a card number.
+    #[schema(min_length = 1, max_length = 128, example = "tok_visa")]
+    pub method_token: String,
+}
+
+/// How a customer hears of an order.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// Where the notice goes.
+    pub channel: Channel,
+    /// An endpoint that the operator configured, by its name; never an address.
+    #[schema(max_length = 128)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// Where notices go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// The notifier, by signed webhook.
+    #[default]
+    Webhook,
+    /// The service's own log.
+    Log,
+}
+
+/// An order as it was accepted: the input of its saga, and never changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// Who ordered.
+    pub customer_id: String,
+    /// What, at the menu's prices.
+    pub items: Vec<OrderLine>,
+    /// ISO 4217.
+    pub currency: String,
+    /// Minor units.
+    pub total: i64,
+    /// What the customer says at the counter.
+    pub pickup_code: String,
+    /// The payment provider's token.
+    pub method_token: String,
+    /// How the customer hears of it.
+    pub channel: Channel,
+    /// What it can be found by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+    /// Whether stand-ins play the participants.
+    pub rehearsal: bool,
+    /// What it takes from the stock.
+    pub needs: Vec<Need>,
+}
+
+/// One line of an order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OrderLine {
+    /// The menu item's id.
+    pub item: String,
+    /// How many.
+    pub quantity: i64,
+    /// Minor units a piece.
+    pub unit_price: i64,
+    /// Minor units for the line.
+    pub line_total: i64,
+    /// For the barista.
+    pub note: Option<String>,
+}
+
+/// A quantity of one ingredient, in the stock's unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// The ingredient.
+    pub ingredient: String,
+    /// How much; positive.
+    pub quantity: i64,
+}
+
+impl Order {
+    /// The order's mood for a stand-in, if it has one.
+    pub fn mood(&self, of: &str) -> Option<&str> {
+        if !self.rehearsal || self.attributes.is_empty() {
+            return None;
+        }
+        self.attributes.get(&format!("rehearse.{of}")).map(String::as_str)
+    }
+}
+
+/// Why an order cannot be what it says. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A field that is too long, empty, or holds characters that nothing can store.
+    #[error("{0} must be {1}")]
+    Field(String, String),
+    /// Not a quantity that a shop serves.
+    #[error("{pointer} must be 1 to {max}")]
+    Quantity {
+        /// JSON pointer.
+        pointer: String,
+        /// The most.
+        max: i64,
+    },
+    /// A card number where none may be. The number itself is not repeated.
+    #[error("{0} looks like a card number; send the provider's token instead")]
+    CardNumber(String),
+    /// A mood that no stand-in has.
+    #[error("{0} is not a mood of the rehearsal")]
+    Mood(String),
+    /// A mood for a participant that is real.
+    #[error("{0} is for rehearsals, and this shop's participants are real")]
+    RehearsalOnly(String),
+}
+
+/// The moods of the rehearsal, by what they are for.
+const MOODS: [(&str, &[&str]); 5] = [
+    ("payment", &["decline", "slow", "down", "answer_lost", "late", "wrong_amount"]),
+    ("refund", &["down", "slow"]),
+    ("kitchen", &["out_of_ingredients", "slow", "hang", "down", "answer_lost"]),
+    ("inventory", &["refuse"]),
+    ("notification", &["down", "slow"]),
+];
+
+impl NewOrder {
+    /// Checks everything that needs no menu. `is_real` tells which stand-ins' moods are refused.
+    pub fn check(&self, is_real: impl Fn(&str) -> bool) -> Result<(), Malformed> {
+        text("/customer_id", &self.customer_id, 1, NAME_CHARS_MAX)?;
+        text("/payment/method_token", &self.payment.method_token, 1, NAME_CHARS_MAX)?;
+        if self.items.is_empty() || self.items.len() > ITEMS_MAX {
+            return Err(Malformed::Quantity { pointer: "/items".into(), max: ITEMS_MAX as i64 });
+        }
+        for (index, item) in self.items.iter().enumerate() {
+            text(&format!("/items/{index}/item"), &item.item, 1, NAME_CHARS_MAX)?;
+            if let Some(note) = &item.note {
+                text(&format!("/items/{index}/note"), note, 0, NOTE_CHARS_MAX)?;
+            }
+            if !(1..=QUANTITY_MAX).contains(&item.quantity) {
+                let pointer = format!("/items/{index}/quantity");
+                return Err(Malformed::Quantity { pointer, max: QUANTITY_MAX });
+            }
+        }
+        if let Some(to) = self.notify.as_ref().and_then(|it| it.to.as_ref()) {
+            text("/notify/to", to, 1, NAME_CHARS_MAX)?;
+        }
+        if self.attributes.len() > ATTRIBUTES_MAX {
+            let must = format!("{ATTRIBUTES_MAX} entries at most");
+            return Err(Malformed::Field("/attributes".into(), must));
+        }
+        for (name, value) in &self.attributes {
+            text("/attributes (a name)", name, 1, NAME_CHARS_MAX)?;
+            text(&format!("/attributes/{name}"), value, 0, ATTRIBUTE_CHARS_MAX)?;
+            if let Some(of) = name.strip_prefix("rehearse.") {
+                mood(name, of, value, &is_real)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn mood(
+    name: &str,
+    of: &str,
+    value: &str,
+    is_real: impl Fn(&str) -> bool,
+) -> Result<(), Malformed> {
+    let known = MOODS.iter().find(|(it, _)| *it == of);
+    if !known.is_some_and(|(_, moods)| moods.contains(&value)) {
+        return Err(Malformed::Mood(format!("{name}={value}")));
+    }
+    if is_real(of) { Err(Malformed::RehearsalOnly(name.to_owned())) } else { Ok(()) }
+}
+
+/// A text that can be stored and shown: of a bounded length, without NUL, and no card number.
+pub fn text(pointer: &str, value: &str, min: usize, max: usize) -> Result<(), Malformed> {
+    let length = value.chars().count();
+    if length < min || length > max {
+        return Err(Malformed::Field(pointer.to_owned(), format!("{min} to {max} characters")));
+    }
+    if value.contains('\0') {
+        return Err(Malformed::Field(pointer.to_owned(), "free of NUL characters".to_owned()));
+    }
+    if is_card_number(value) {
+        return Err(Malformed::CardNumber(pointer.to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether a text holds 13 to 19 digits, spaces and dashes aside, that pass the Luhn check
+/// (ISO/IEC 7812-1, annex B).
+pub fn is_card_number(value: &str) -> bool {
+    let mut run: Vec<u32> = Vec::new();
+    for character in value.chars().chain(std::iter::once('.')) {
+        match character.to_digit(10) {
+            Some(digit) => run.push(digit),
+            None if matches!(character, ' ' | '-') && !run.is_empty() => {}
+            None => {
+                if (13..=19).contains(&run.len()) && luhn(&run) {
+                    return true;
+                }
+                run.clear();
+            }
+        }
+    }
+    false
+}
+
+fn luhn(digits: &[u32]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(place, digit)| match (place % 2, digit * 2) {
+            (0, _) => *digit,
+            (_, doubled) if doubled > 9 => doubled - 9,
+            (_, doubled) => doubled,
+        })
+        .sum();
+    sum.is_multiple_of(10)
+}

@@ -1,0 +1,202 @@
+//! Placing an order: check, price, commit.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use rand::seq::IndexedRandom;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{
+    Shop, ShopError,
+    books::{Effect, Placing, orders, refusal},
+    menu::Unpriced,
+    order::{NewOrder, Order},
+    saga::ORDER_SAGA,
+    view::OrderView,
+};
+use crate::saga::{Lane, Refusal, StartError, Started};
+
+/// Letters and digits that nobody mistakes for each other, read or heard.
+const LETTERS: &[u8] = b"ACDEFHJKLMNPRTUVWXY";
+const DIGITS: &[u8] = b"2345679";
+/// Characters of a pickup code while there is room: 19² × 7² = 17,689 codes.
+pub(super) const CODE_LENGTH_MIN: usize = 4;
+/// Characters of the longest code; no shop has that many uncollected orders.
+const CODE_LENGTH_MAX: usize = 12;
+/// Tries of one placing against a menu or a code that changed meanwhile.
+const TRIES_MAX: usize = 32;
+/// How long a repeated request waits for the first to be decided.
+const SAME_KEY_WAIT: Duration = Duration::from_secs(2);
+
+/// What became of a request to place an order.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// The order as it was accepted.
+    pub order: OrderView,
+    /// Whether an earlier request with this key had placed it.
+    pub replayed: bool,
+}
+
+impl Shop {
+    /// Places an order: durable when this returns. Same key and same content: the same answer, and nothing
+    /// is placed a second time. Cancellation safe: dropped or not, the order is placed or not as a whole.
+    pub async fn place(&self, new: NewOrder, key: Option<String>) -> Result<Placed, ShopError> {
+        new.check(|of| self.rehearsed.is_real(of))?;
+        let Some(key) = key else { return self.try_to_place(&new, None).await };
+        let fingerprint = fingerprint(&new);
+        let work = self.try_to_place(&new, Some((key, fingerprint)));
+        // What is dropped at the deadline waits for a commit that goes on by itself.
+        match tokio::time::timeout(SAME_KEY_WAIT.saturating_mul(5), work).await {
+            Ok(placed) => placed,
+            Err(_) => Err(ShopError::InProgress),
+        }
+    }
+
+    async fn try_to_place(
+        &self,
+        new: &NewOrder,
+        key: Option<(String, [u8; 32])>,
+    ) -> Result<Placed, ShopError> {
+        let mut menu = self.menu.get();
+        for attempt in 0..TRIES_MAX {
+            let priced = match menu.price(&new.items, new.expected_total) {
+                Ok(priced) => priced,
+                // The menu in memory may be behind: look before refusing.
+                Err(_) if attempt == 0 => {
+                    menu = self.menu.refresh(&self.read).await?;
+                    continue;
+                }
+                Err(unpriced) => return self.refuse_or_replay(unpriced, new, key.as_ref()).await,
+            };
+            let order = Order {
+                customer_id: new.customer_id.clone(),
+                items: priced.lines,
+                currency: menu.currency.clone(),
+                total: priced.total,
+                pickup_code: self.pickup_code(attempt),
+                method_token: new.payment.method_token.clone(),
+                channel: new.notify.as_ref().map(|it| it.channel).unwrap_or_default(),
+                attributes: new.attributes.clone(),
+                rehearsal: self.rehearsed.any(),
+                needs: priced.needs,
+            };
+            let order_id = self.engine.new_id().ok_or(ShopError::NotPlacing)?;
+            let placing = placing(&order, menu.version, key.clone());
+            let effects = vec![Effect::Place(Box::new(placing))];
+            let started = self
+                .engine
+                .start(ORDER_SAGA, order_id, order.clone(), effects, Lane::Shared)
+                .await
+                .map_err(not_started)?;
+            match started {
+                Started::Accepted => {
+                    let order = OrderView::accepted(order_id, &order);
+                    return Ok(Placed { order, replayed: false });
+                }
+                Started::Refused(refused) => match refused.code {
+                    refusal::MENU_CHANGED => menu = self.menu.refresh(&self.read).await?,
+                    refusal::CODE_TAKEN => self.note_clash(attempt),
+                    refusal::KEY_TAKEN => return self.replay_refused(&refused).await,
+                    _ => return Err(refused_error(refused)),
+                },
+            }
+        }
+        Err(ShopError::NotPlacing)
+    }
+
+    /// An order that cannot be priced now may have been placed under its key before the prices changed.
+    async fn refuse_or_replay(
+        &self,
+        unpriced: Unpriced,
+        new: &NewOrder,
+        key: Option<&(String, [u8; 32])>,
+    ) -> Result<Placed, ShopError> {
+        let Some((key, fingerprint)) = key else { return Err(unpriced.into()) };
+        match orders::by_key(&self.read, &new.customer_id, key).await? {
+            Some((order_id, known)) => self.replay(order_id, known == fingerprint).await,
+            None => Err(unpriced.into()),
+        }
+    }
+
+    async fn replay_refused(&self, refused: &Refusal) -> Result<Placed, ShopError> {
+        let order_id = refused.data.get("order_id").and_then(Value::as_str);
+        let order_id = order_id.and_then(|it| it.parse().ok()).ok_or(ShopError::InProgress)?;
+        let same = refused.data.get("same").and_then(Value::as_bool).unwrap_or(false);
+        self.replay(order_id, same).await
+    }
+
+    async fn replay(&self, order_id: Uuid, same: bool) -> Result<Placed, ShopError> {
+        if !same {
+            return Err(ShopError::KeyReused);
+        }
+        let order = self.order(order_id).await?.ok_or(ShopError::InProgress)?;
+        Ok(Placed { order: OrderView::accepted(order_id, &order), replayed: true })
+    }
+
+    /// A code for the `attempt`-th try. Codes grow when the short ones are used up.
+    fn pickup_code(&self, attempt: usize) -> String {
+        let length = self.code_length.load(Ordering::Relaxed) + attempt / 2;
+        pickup_code(length.min(CODE_LENGTH_MAX))
+    }
+
+    /// Several clashes in a row mean that codes of this length run out: later orders start with longer ones.
+    fn note_clash(&self, attempt: usize) {
+        const CLASHES_BEFORE_GROWING: usize = 3;
+        if attempt == CLASHES_BEFORE_GROWING {
+            self.code_length.fetch_add(1, Ordering::Relaxed);
+            tracing::info!("pickup codes grow by a character: many orders are uncollected");
+        }
+    }
+}
+
+/// Letters, then digits, half each.
+fn pickup_code(length: usize) -> String {
+    let mut rng = rand::rng();
+    let letters = length / 2 + length % 2;
+    (0..length)
+        .filter_map(|place| {
+            let alphabet = if place < letters { LETTERS } else { DIGITS };
+            alphabet.choose(&mut rng).map(|it| char::from(*it))
+        })
+        .collect()
+}
+
+fn placing(order: &Order, menu_version: i64, key: Option<(String, [u8; 32])>) -> Placing {
+    Placing {
+        customer_id: order.customer_id.clone(),
+        key,
+        menu_version,
+        needs: order.needs.clone(),
+        currency: order.currency.clone(),
+        total: order.total,
+        pickup_code: order.pickup_code.clone(),
+        rehearsal: order.rehearsal,
+        attributes: (!order.attributes.is_empty())
+            .then(|| serde_json::to_value(&order.attributes).unwrap_or_default()),
+    }
+}
+
+/// SHA-256 of the request in its canonical form: our own serialisation of what was parsed, so that spaces and
+/// the order of members do not matter.
+fn fingerprint(new: &NewOrder) -> [u8; 32] {
+    let canonical = serde_json::to_vec(new).unwrap_or_default();
+    Sha256::digest(&canonical).into()
+}
+
+fn not_started(error: StartError) -> ShopError {
+    tracing::debug!(%error, "an order could not be placed");
+    ShopError::NotPlacing
+}
+
+fn refused_error(refused: Refusal) -> ShopError {
+    match refused.code {
+        refusal::OUT_OF_STOCK => {
+            let ingredient = refused.data.get("ingredient").and_then(Value::as_str);
+            ShopError::OutOfStock(ingredient.unwrap_or("of something").to_owned())
+        }
+        refusal::SHOP_CLOSED => ShopError::ShopClosed(refused.detail),
+        refusal::AT_CAPACITY => ShopError::AtCapacity,
+        _ => ShopError::NotPlacing,
+    }
+}

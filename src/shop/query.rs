@@ -1,0 +1,228 @@
+//! Asking about orders, and what is asked of them later: find, list, cancel, collect, retry.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    Shop, ShopError,
+    books::{list, menu as menu_books, orders, outbox, stock},
+    menu::Menu,
+    order::{Need, Order},
+    view::{OrderView, id_floor, is_collectable},
+};
+use crate::saga::{
+    history::SagaView,
+    journal::{CancelVerdict, JournalLine, Replica, SagaRow},
+};
+
+/// What a list of orders shows. All conditions hold together.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this status.
+    pub status: Option<String>,
+    /// Only this customer's.
+    pub customer_id: Option<String>,
+    /// Placed at or after this time.
+    pub created_from: Option<Timestamp>,
+    /// Placed before this time.
+    pub created_to: Option<Timestamp>,
+    /// Only those that need a person, or only those that do not.
+    pub attention: Option<bool>,
+    /// With all of these attributes.
+    pub attributes: serde_json::Map<String, Value>,
+    /// Older than this order.
+    pub before: Option<Uuid>,
+    /// Orders at most.
+    pub limit: usize,
+}
+
+/// One page of a list, newest first.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The orders.
+    pub orders: Vec<OrderView>,
+    /// Where the next page goes on; `None` at the end.
+    pub next: Option<Uuid>,
+}
+
+impl Shop {
+    /// An order as it stands.
+    pub async fn find(&self, order_id: Uuid) -> Result<OrderView, ShopError> {
+        self.views(&[order_id]).await?.pop().ok_or(ShopError::NotFound("order"))
+    }
+
+    async fn views(&self, ids: &[Uuid]) -> Result<Vec<OrderView>, ShopError> {
+        let sagas = self.engine.views(&self.read, ids).await?;
+        let extras = orders::extras(&self.read, ids).await?;
+        let extras: HashMap<Uuid, orders::Extra> =
+            extras.into_iter().map(|it| (it.order_id, it)).collect();
+        let mut views = Vec::with_capacity(sagas.len());
+        for saga in sagas {
+            let saga: SagaView = saga?;
+            let id = saga.row.saga_id;
+            let (Ok(order), Some(extra)) =
+                (serde_json::from_str::<Order>(&saga.input), extras.get(&id))
+            else {
+                return Err(ShopError::NotFound("order"));
+            };
+            let progress = self.engine.progress(id);
+            views.push(OrderView::of(saga, order, extra, progress.as_ref()));
+        }
+        Ok(views)
+    }
+
+    /// What an order's saga was started with.
+    pub(super) async fn order(&self, order_id: Uuid) -> sqlx::Result<Option<Order>> {
+        let input = self.engine.input(&self.read, order_id).await?;
+        Ok(input.and_then(|it| serde_json::from_str(&it).ok()))
+    }
+
+    /// A page of orders, newest first.
+    pub async fn list(&self, filter: Filter) -> Result<Page, ShopError> {
+        let to = filter.created_to.map(id_floor);
+        let before = [filter.before, to].into_iter().flatten().min();
+        let wanted = list::Filter {
+            status: filter.status,
+            customer_id: filter.customer_id,
+            before,
+            from: filter.created_from.map(id_floor),
+            attention: filter.attention,
+            attributes: (!filter.attributes.is_empty()).then_some(Value::Object(filter.attributes)),
+            limit: i64::try_from(filter.limit).unwrap_or(i64::MAX - 1) + 1,
+        };
+        let mut ids = list::page(&self.read, &wanted).await?;
+        let next = (ids.len() > filter.limit).then(|| ids.truncate(filter.limit));
+        let next = next.and_then(|()| ids.last().copied());
+        Ok(Page { orders: self.views(&ids).await?, next })
+    }
+
+    /// Requests the cancellation. True when it was accepted now or before and is under way; false when
+    /// the order is cancelled already.
+    pub async fn cancel(
+        &self,
+        order_id: Uuid,
+        by: &str,
+        reason: Option<&str>,
+    ) -> Result<bool, ShopError> {
+        match self.engine.cancel(&self.write, order_id, by, reason).await? {
+            CancelVerdict::Requested | CancelVerdict::AlreadyRequested => Ok(true),
+            CancelVerdict::Closed { cancelled: true, .. } => Ok(false),
+            CancelVerdict::Closed { status, .. } => Err(ShopError::TooLate(status)),
+            CancelVerdict::TooLate => Err(ShopError::TooLate("READY".to_owned())),
+            CancelVerdict::Unknown => Err(ShopError::NotFound("order")),
+        }
+    }
+
+    /// Asks for the next attempt of a waiting order now.
+    pub async fn retry(&self, order_id: Uuid, reason: Option<&str>) -> Result<(), ShopError> {
+        if self.engine.retry(&self.write, order_id, "operator", reason).await? {
+            return Ok(());
+        }
+        self.find(order_id).await?;
+        Err(ShopError::NotWaiting)
+    }
+
+    /// Records that an order was collected by whoever knows its code.
+    pub async fn collect(&self, order_id: Uuid, code: &str) -> Result<(), ShopError> {
+        let order = self.find(order_id).await?;
+        if !order.pickup_code.eq_ignore_ascii_case(code) {
+            return Err(ShopError::WrongCode);
+        }
+        if !is_collectable(&order.status) {
+            return Err(ShopError::NotCollectable(order.status));
+        }
+        let mut transaction = self.write.begin().await?;
+        // The row before the code: the lock order of the journal's batches.
+        self.engine.touch(&mut transaction, order_id).await?;
+        if !orders::collect(&mut transaction, order_id, &order.pickup_code).await? {
+            transaction.rollback().await?;
+            return Err(ShopError::AlreadyCollected);
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The journal of an order after a line.
+    pub async fn lines(&self, order_id: Uuid, after: i32) -> Result<Vec<JournalLine>, ShopError> {
+        Ok(self.engine.lines(&self.read, order_id, after).await?)
+    }
+
+    /// Orders that need a person, grouped by nothing yet: the reason first, then the oldest.
+    pub async fn needing_attention(&self, limit: i64) -> Result<Vec<SagaRow>, ShopError> {
+        Ok(self.engine.needing_attention(&self.read, limit).await?)
+    }
+
+    /// Notices that were given up.
+    pub async fn undelivered(&self, limit: i64) -> Result<Vec<outbox::Undelivered>, ShopError> {
+        Ok(outbox::undelivered(&self.read, limit).await?)
+    }
+
+    /// The replicas.
+    pub async fn replicas(&self) -> Result<Vec<Replica>, ShopError> {
+        Ok(self.engine.replicas(&self.read).await?)
+    }
+
+    /// The menu as it stands, and the stock that its availability follows from.
+    pub async fn menu(&self) -> Result<(Arc<Menu>, Vec<stock::StockRow>), ShopError> {
+        Ok((self.menu.refresh(&self.read).await?, stock::read(&self.read).await?))
+    }
+
+    /// Writes an item of the menu.
+    pub async fn put_item(
+        &self,
+        item: &str,
+        name: &str,
+        price: i64,
+        available: bool,
+        recipe: &[Need],
+    ) -> Result<(), ShopError> {
+        let written = menu_books::put(&self.write, item, name, price, available, recipe).await;
+        match written {
+            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => {
+                Err(ShopError::NotFound("ingredient"))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// The stock.
+    pub async fn stock(&self) -> Result<Vec<stock::StockRow>, ShopError> {
+        Ok(stock::read(&self.read).await?)
+    }
+
+    /// Changes what is there of an ingredient.
+    pub async fn adjust(
+        &self,
+        ingredient: &str,
+        delta: i64,
+        reason: &str,
+    ) -> Result<stock::StockRow, ShopError> {
+        match stock::adjust(&self.write, ingredient, delta, reason).await {
+            Ok(Some(row)) => Ok(row),
+            Ok(None) => Err(ShopError::NotFound("ingredient")),
+            Err(sqlx::Error::Database(error))
+                if error.is_check_violation() || error.code().as_deref() == Some("22003") =>
+            {
+                Err(ShopError::StockTooLow)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the shop takes orders, and how many at once.
+    pub async fn state(&self) -> Result<menu_books::ShopState, ShopError> {
+        Ok(menu_books::shop(&self.read).await?)
+    }
+
+    /// Sets whether the shop takes orders, and how many at once.
+    pub async fn set_state(
+        &self,
+        mode: &str,
+        max_open_orders: Option<i32>,
+    ) -> Result<menu_books::ShopState, ShopError> {
+        Ok(menu_books::set_shop(&self.write, mode, max_open_orders).await?)
+    }
+}
