@@ -2,4 +2,5 @@
 //!
 //! Dependencies run `http → shop → saga`, never back; `tests/house.rs` checks it.
 
+pub mod postgres;
 pub mod saga;
