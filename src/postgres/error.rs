@@ -55,7 +55,8 @@ pub enum Error {
     /// The server's user cannot pass through a folder on the way to something it needs.
     #[error(
         "the PostgreSQL server runs as user `{user}`, who cannot reach {wanted}, because `{user}` may not \
-         enter {folder}. Allow it with `chmod o+x {folder}`, or choose another place with {flag}"
+         enter {folder}. Allow it (`chmod o+x {folder}`), or run this as the owner of that folder, or \
+         choose another place with {flag}"
     )]
     Unreachable {
         /// Who must get there.

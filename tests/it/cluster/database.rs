@@ -120,7 +120,7 @@ async fn a_schema_newer_than_the_program_is_refused() {
 
 #[tokio::test]
 async fn a_server_with_fsync_off_is_refused_unless_that_is_accepted() {
-    let place = Place::new();
+    let place = Place::with_cluster().await;
     let mut config = place.config();
     config.settings = vec!["fsync=off".to_owned()];
     let database = Database::open(&Source::Private(config)).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -57,7 +57,7 @@ fn child(test: &str, variable: &str, path: &Path) -> Child {
 
 #[tokio::test]
 async fn a_server_that_was_killed_is_recovered_by_the_next_to_open() {
-    let place = Place::new();
+    let place = Place::with_cluster().await;
     let first = Cluster::open(place.config()).unwrap();
     kill_hard(first.pid().unwrap()).await;
     let second = Cluster::open(place.config()).unwrap();
@@ -69,7 +69,7 @@ async fn a_server_that_was_killed_is_recovered_by_the_next_to_open() {
 
 #[tokio::test]
 async fn a_server_that_dies_under_us_is_started_again_until_we_close() {
-    let place = Place::new();
+    let place = Place::with_cluster().await;
     let cluster = Arc::new(Cluster::open(place.config()).unwrap());
     assert!(!cluster.ensure_running().unwrap(), "it runs");
     kill_hard(cluster.pid().unwrap()).await;
@@ -112,7 +112,41 @@ const BASE: &str = "CREMA_TEST_BASE";
 #[ignore = "the child of another test"]
 async fn opens_a_cluster() {
     let Some(base) = std::env::var_os(BASE) else { return };
-    Cluster::open(ClusterConfig::new(base)).unwrap();
+    let _cluster = Cluster::open(ClusterConfig::new(base)).unwrap();
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn the_server_of_a_process_that_was_killed_is_adopted() {
+    let place = Place::with_cluster().await;
+    let mut child = child("opens_a_cluster", BASE, place.base());
+    let pid_file = place.base().join("data/postmaster.pid");
+    let ready = || fs::read_to_string(&pid_file).is_ok_and(|text| text.contains("ready"));
+    eventually("the child has a server", ready).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let cluster = Cluster::open(place.config()).unwrap();
+    assert_eq!(cluster.how(), How::Adopted);
+    assert!(answers(&cluster).await);
+    assert!(cluster.close().unwrap());
+}
+
+#[tokio::test]
+async fn a_process_that_got_the_id_of_a_dead_server_is_not_taken_for_it() {
+    let place = Place::with_cluster().await;
+    let id = std::process::id();
+    fs::write(place.base().join("data/postmaster.pid"), format!("{id}\n")).unwrap();
+    let cluster = Cluster::open(place.config()).unwrap();
+    assert_eq!(cluster.how(), How::Started);
+    assert!(cluster.close().unwrap());
+}
+
+#[tokio::test]
+async fn a_server_that_answers_but_cannot_be_seen_is_refused() {
+    let place = Place::with_cluster().await;
+    let _server = UnixListener::bind(place.base().join("run/.s.PGSQL.5432")).unwrap();
+    let error = refusal(place.config());
+    assert!(matches!(error, Error::Hidden { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -175,7 +209,7 @@ async fn a_place_too_deep_for_a_socket_is_refused() {
 
 #[tokio::test]
 async fn a_server_that_was_started_by_somebody_else_is_refused_and_left_alone() {
-    let (place, moved) = (Place::new(), Place::new());
+    let (place, moved) = (Place::with_cluster().await, Place::new());
     let ours = Cluster::open(place.config()).unwrap();
     let pid = ours.pid().unwrap();
 
@@ -195,8 +229,7 @@ async fn a_server_that_was_started_by_somebody_else_is_refused_and_left_alone() 
 
 #[tokio::test]
 async fn a_lost_password_file_is_named_instead_of_making_a_new_cluster() {
-    let place = Place::new();
-    Cluster::open(place.config()).unwrap().close().unwrap();
+    let place = Place::with_cluster().await;
     fs::remove_file(place.base().join("password")).unwrap();
     let error = refusal(place.config());
     assert!(matches!(error, Error::NoPassword { .. }), "{error}");

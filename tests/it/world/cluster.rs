@@ -31,6 +31,25 @@ impl Place {
         Self { base, watchdog }
     }
 
+    /// A place with a cluster in it, which is stopped: a copy of one that was made once, for that takes
+    /// seconds.
+    pub(crate) async fn with_cluster() -> Self {
+        static SEED: OnceCell<Place> = OnceCell::const_new();
+        let seed = SEED
+            .get_or_init(|| async {
+                let seed = Self::new();
+                let config = seed.config();
+                let make = move || Cluster::open(config).and_then(|cluster| cluster.close());
+                tokio::task::spawn_blocking(make).await.unwrap().expect("a cluster for the tests");
+                seed
+            })
+            .await;
+        let place = Self::new();
+        let copied = Command::new("cp").arg("-pR").args([&seed.base, &place.base]).status();
+        assert!(copied.unwrap().success());
+        place
+    }
+
     pub(crate) fn base(&self) -> &Path {
         &self.base
     }
@@ -81,7 +100,7 @@ impl Shared {
     }
 
     async fn start() -> Self {
-        let place = Place::new();
+        let place = Place::with_cluster().await;
         let mut config = place.config();
         config.settings = vec!["max_connections=400".to_owned(), "shared_buffers=64MB".to_owned()];
         let opening = tokio::task::spawn_blocking(move || Cluster::open(config));
