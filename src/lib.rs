@@ -2,6 +2,7 @@
 //!
 //! Dependencies run `http → shop → saga`, never back; `tests/house.rs` checks it.
 
+pub mod postgres;
 pub mod rehearsal;
 pub mod saga;
 pub mod shop;

@@ -1,0 +1,279 @@
+//! The private cluster: opening (creating, starting or adopting), sharing, supervising, closing.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    binaries,
+    error::{At, Error, Result},
+    initdb,
+    owner::{Owner, resolve},
+    postmaster::{PORT, Places, SOCKET_PATH_MAX_BYTES},
+};
+
+/// What the server runs with; nothing is read from its configuration file that is said here.
+pub const SETTINGS: &[&str] = &[
+    // Only the Unix socket, in a folder of mode 0700: no other user and no network gets near.
+    "listen_addresses=",
+    "unix_socket_permissions=0700",
+    // What is acknowledged survives a power cut. Never weakened.
+    "fsync=on",
+    "full_page_writes=on",
+    "synchronous_commit=on",
+    // Room for the pools of several replicas on one machine.
+    "max_connections=200",
+    // The working set of a shop; small enough for a small machine.
+    "shared_buffers=256MB",
+    // A checkpoint makes the next change of every page a full page in the WAL, so they should be rare;
+    // recovery after a crash replays at most this much.
+    "checkpoint_timeout=5min",
+    "max_wal_size=2GB",
+    "wal_compression=on",
+    // No replication from a private cluster; `wal_level` stays at what a backup by WAL needs.
+    "wal_level=replica",
+    "max_wal_senders=0",
+    // Our statements are short: compiling them costs more than it gains.
+    "jit=off",
+    "timezone=UTC",
+    "log_timezone=UTC",
+];
+
+/// Where a private cluster lives, and how.
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    /// The folder that holds all of it; made when it is not there.
+    pub base: PathBuf,
+    /// The folder of `postgres` and `initdb`; searched for when not given.
+    pub bin_dir: Option<PathBuf>,
+    /// `name=value` settings of the server, stronger than [`SETTINGS`].
+    pub settings: Vec<String>,
+}
+
+impl ClusterConfig {
+    /// A cluster in the folder `base`, run by whatever programs are found, with [`SETTINGS`].
+    pub fn new(base: impl Into<PathBuf>) -> Self {
+        Self { base: base.into(), bin_dir: None, settings: Vec::new() }
+    }
+}
+
+/// How [`Cluster::open`] came by its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// There was none in that folder; it was made.
+    Created,
+    /// It was there, and was started.
+    Started,
+    /// It was running: another process uses it, or one was killed and left it.
+    Adopted,
+}
+
+/// This process's share in a private cluster. Dropping it gives the share up and leaves the server
+/// running for the next process to adopt; [`close`](Cluster::close) stops it when nobody else uses it.
+///
+/// `start.lock` is held by whoever creates, starts or stops; `users.lock` is held, shared, for as long as
+/// a process uses the cluster. The kernel frees both on any kind of death. All methods here block.
+#[derive(Debug)]
+pub struct Cluster {
+    config: ClusterConfig,
+    places: Places,
+    how: How,
+    password: SecretString,
+    /// The shared lock on `users.lock`; none once it is closed.
+    share: Mutex<Option<File>>,
+}
+
+impl Cluster {
+    /// Takes a share in the cluster in `config.base`, which is created or started if need be. Blocks for
+    /// some seconds, and for as long as recovery takes after a crash.
+    pub fn open(config: ClusterConfig) -> Result<Self> {
+        let owner = Owner::choose(&config.base.join("data"))?;
+        owner.must_reach(&config.base, "--data-dir")?;
+        owner.mkdir(&config.base)?;
+        let places = Places::new(&resolve(&config.base)?);
+        if places.socket().as_os_str().len() > SOCKET_PATH_MAX_BYTES {
+            return Err(Error::SocketPath(places.base));
+        }
+        owner.mkdir(&places.sockets)?;
+        let start = lock_for_start(&places.base, &owner)?;
+        let share = lock_file(&places.base, "users.lock", &owner)?;
+        share.lock_shared().at(&places.base)?;
+        let how = match places.running() {
+            Some(pid) => {
+                places.wait_ready(pid, None)?;
+                places.must_be_ours(pid)?;
+                How::Adopted
+            }
+            None if places.data.join("PG_VERSION").exists() => {
+                start_server(&config, &places, &owner)?;
+                How::Started
+            }
+            None => {
+                let bin = find_programs(&config, &places, &owner)?;
+                initdb::create(&bin, &places.base, &owner, &start)?;
+                start_server(&config, &places, &owner)?;
+                How::Created
+            }
+        };
+        let password = fs::read_to_string(&places.password).at(&places.password)?.into();
+        tracing::info!(folder = %places.base.display(), ?how, "the private PostgreSQL is ready");
+        Ok(Self { config, places, how, password, share: Mutex::new(Some(share)) })
+    }
+
+    /// Starts the server again if it has died under us. True if that was needed.
+    ///
+    /// A closed cluster is left alone, and one whose folder has vanished is an error: an empty cluster
+    /// in place of the one in use would be worse than none.
+    pub fn ensure_running(&self) -> Result<bool> {
+        let share = self.share();
+        if share.is_none() || self.places.running().is_some() {
+            return Ok(false);
+        }
+        if !self.places.data.join("PG_VERSION").exists() {
+            return Err(Error::Vanished(self.places.data.clone()));
+        }
+        let owner = Owner::choose(&self.places.data)?;
+        let _start = lock_for_start(&self.places.base, &owner)?;
+        if let Some(pid) = self.places.running() {
+            self.places.wait_ready(pid, None)?; // another process was faster
+            return Ok(false);
+        }
+        start_server(&self.config, &self.places, &owner)?;
+        Ok(true)
+    }
+
+    /// Gives up this process's share; the last one out stops the server. True if it was stopped. A second
+    /// call does nothing.
+    pub fn close(&self) -> Result<bool> {
+        let mut share = self.share();
+        let Some(lock) = share.as_ref() else { return Ok(false) };
+        let owner = Owner::choose(&self.places.data)?;
+        let _start = lock_for_start(&self.places.base, &owner)?;
+        // said, not left to the end of the file: a child that is just being started holds a copy of it
+        lock.unlock().at(&self.places.base)?;
+        *share = None;
+        let others = lock_file(&self.places.base, "users.lock", &owner)?;
+        match others.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(e)) => return Err(e).at(&self.places.base),
+        }
+        match self.places.running() {
+            Some(pid) => self.places.stop(pid).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// How this process came by the server.
+    pub fn how(&self) -> How {
+        self.how
+    }
+
+    /// The server's process id now; none while it is down.
+    pub fn pid(&self) -> Option<i32> {
+        self.places.running()
+    }
+
+    /// How to connect to one of its databases, as its only role.
+    pub fn connect_options(&self, database: &str) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(&self.places.sockets)
+            .port(PORT)
+            .username(initdb::SUPERUSER)
+            .password(self.password.expose_secret())
+            .database(database)
+            .ssl_mode(PgSslMode::Disable)
+    }
+
+    /// The same as a URL, for another program on this machine.
+    pub fn url(&self, database: &str) -> SecretString {
+        let folder = self.places.sockets.to_string_lossy();
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("host", &folder)
+            .append_pair("port", &PORT.to_string())
+            .finish();
+        let (user, password) = (initdb::SUPERUSER, self.password.expose_secret());
+        format!("postgres://{user}:{password}@localhost/{database}?{query}").into()
+    }
+
+    fn share(&self) -> MutexGuard<'_, Option<File>> {
+        self.share.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks once a second whether the server lives, and starts it again when it does not, until `stop`.
+/// Failures are logged and tried again, at growing distances up to half a minute.
+pub async fn supervise(cluster: Arc<Cluster>, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(1);
+    const AT_MOST: Duration = Duration::from_secs(30);
+    let mut pause = EVERY;
+    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        let watched = Arc::clone(&cluster);
+        match tokio::task::spawn_blocking(move || watched.ensure_running()).await {
+            Ok(Ok(restarted)) => {
+                if restarted {
+                    tracing::warn!("the private PostgreSQL had died; it was started again");
+                }
+                pause = EVERY;
+            }
+            Ok(Err(error)) => {
+                pause = (pause * 2).min(AT_MOST);
+                tracing::error!(%error, retry_in = ?pause, "the private PostgreSQL is down");
+            }
+            Err(error) => tracing::error!(%error, "the check of the private PostgreSQL was lost"),
+        }
+    }
+}
+
+fn start_server(config: &ClusterConfig, places: &Places, owner: &Owner) -> Result<()> {
+    if !places.password.exists() {
+        let (data, password) = (places.data.clone(), places.password.clone());
+        return Err(Error::NoPassword { data, password });
+    }
+    let bin = find_programs(config, places, owner)?;
+    let settings: Vec<String> =
+        SETTINGS.iter().map(ToString::to_string).chain(config.settings.iter().cloned()).collect();
+    places.start(&bin, owner, &settings)
+}
+
+/// The programs that suit the cluster, which the server's user can get at.
+fn find_programs(config: &ClusterConfig, places: &Places, owner: &Owner) -> Result<PathBuf> {
+    let made_by = fs::read_to_string(places.data.join("PG_VERSION")).ok();
+    let bin =
+        binaries::find(config.bin_dir.as_deref(), made_by.as_deref().map(str::trim), &places.data)?;
+    let bin = resolve(&bin)?;
+    owner.must_reach(&bin, "--pg-bin")?;
+    Ok(bin)
+}
+
+/// Waits for its turn to create, start or stop.
+fn lock_for_start(base: &Path, owner: &Owner) -> Result<File> {
+    let file = lock_file(base, "start.lock", owner)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(e)) => return Err(e).at(&base.join("start.lock")),
+    }
+    tracing::info!(
+        "another process is starting or stopping the private PostgreSQL: waiting for it"
+    );
+    file.lock().at(&base.join("start.lock"))?;
+    Ok(file)
+}
+
+fn lock_file(base: &Path, name: &str, owner: &Owner) -> Result<File> {
+    let path = base.join(name);
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600);
+    let file = options.open(&path).at(&path)?;
+    owner.own(&path)?;
+    Ok(file)
+}

@@ -1,0 +1,17 @@
+//! What the tests stand on.
+
+pub(crate) mod cluster;
+
+use std::time::{Duration, Instant};
+
+/// The one deadline of all tests: generous, as it only ends a wait for something that will never come.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits until `holds`, looking every few milliseconds, and fails after [`DEADLINE`].
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
