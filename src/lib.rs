@@ -3,5 +3,6 @@
 //! Dependencies run `http → shop → saga`, never back; `tests/house.rs` checks it.
 
 pub mod config;
+pub mod http;
 pub mod saga;
 pub mod telemetry;
