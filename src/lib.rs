@@ -2,6 +2,7 @@
 //!
 //! Dependencies run `http → shop → saga`, never back; `tests/house.rs` checks it.
 
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod saga;
