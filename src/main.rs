@@ -1,2 +1,53 @@
-//! The binary.
-fn main() {}
+//! The binary: reads the command line, and hands over.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use crema::{
+    cli::{self, Cli, CliError, Command},
+    config::{ConfigError, LogFormat, RehearseArgs, ServeArgs, ServeConfig},
+    telemetry::{self, Metrics},
+};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { command, serve } = Cli::parse();
+    let result = match command.unwrap_or_else(|| Command::Serve(Box::new(serve))) {
+        Command::Serve(args) => run_server(*args).await,
+        Command::Rehearse(args) => run_rehearsal(args).await,
+        Command::Order(args) => cli::order(args).await.map_err(Into::into),
+        Command::Health(args) => cli::health(args).await.map_err(Into::into),
+        Command::Openapi => cli::openapi().map_err(Into::into),
+    };
+    result.unwrap_or_else(|error| fail(&error))
+}
+
+/// Says why it failed. 78 is `EX_CONFIG`, which tells a supervisor that starting again will not help.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let cli_error = error.downcast_ref::<CliError>();
+    if cli_error.is_some_and(CliError::is_seen_enough) {
+        return ExitCode::SUCCESS;
+    }
+    // Nobody is left to tell when stderr is closed too.
+    let _ = writeln!(io::stderr().lock(), "error: {error:#}");
+    match cli_error {
+        Some(error) => error.exit_code(),
+        None if error.is::<ConfigError>() => ExitCode::from(78),
+        None => ExitCode::FAILURE,
+    }
+}
+
+async fn run_server(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let config = ServeConfig::load(args)?;
+    telemetry::init_logs(config.log_format)?;
+    let _metrics = Metrics::install()?;
+    anyhow::bail!("serving is not yet wired")
+}
+
+async fn run_rehearsal(_args: RehearseArgs) -> anyhow::Result<ExitCode> {
+    telemetry::init_logs(LogFormat::Auto)?;
+    anyhow::bail!("the rehearsal is not yet wired")
+}

@@ -1,0 +1,98 @@
+//! What the client knows of the server's answers. Unknown members are ignored and missing ones have
+//! defaults, so that a client outlives the server's next version.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// An order.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Order {
+    pub(super) id: String,
+    pub(super) customer_id: String,
+    pub(super) status: String,
+    pub(super) closed_reason: Option<String>,
+    pub(super) attention: Option<Value>,
+    pub(super) cancellation: Option<String>,
+    pub(super) pickup_code: Option<String>,
+    pub(super) items: Vec<Line>,
+    pub(super) currency: String,
+    pub(super) total: i64,
+    pub(super) money: Money,
+    pub(super) steps: Vec<Step>,
+    pub(super) created_at: String,
+}
+
+impl Order {
+    /// Whether nothing changes any more.
+    pub(super) fn is_closed(&self) -> bool {
+        ["COMPLETED", "FAILED", "CANCELLED", "REFUNDED"].contains(&self.status.as_str())
+    }
+
+    pub(super) fn is_completed(&self) -> bool {
+        self.status == "COMPLETED"
+    }
+}
+
+/// A line of an order.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Line {
+    pub(super) item: String,
+    pub(super) quantity: i64,
+    pub(super) line_total: i64,
+}
+
+/// What became of the money, in minor units.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Money {
+    pub(super) captured: i64,
+    pub(super) refunded: i64,
+}
+
+/// A step of an order's saga.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Step {
+    pub(super) name: String,
+    pub(super) state: String,
+    pub(super) attempts: i64,
+    pub(super) last_error: Option<Value>,
+    pub(super) progress: Option<Value>,
+    pub(super) compensation: Option<Compensation>,
+}
+
+/// How the taking back of a step stands.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Compensation {
+    pub(super) state: String,
+    pub(super) attempts: i64,
+}
+
+/// A page of orders.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Page {
+    pub(super) orders: Vec<Order>,
+    pub(super) next_cursor: Option<String>,
+}
+
+/// An order's journal.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct History {
+    pub(super) events: Vec<Journaled>,
+}
+
+/// A line of the journal.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Journaled {
+    pub(super) seq: i64,
+    pub(super) at: String,
+    pub(super) kind: String,
+    pub(super) step: Option<String>,
+    pub(super) attempt: Option<i64>,
+}

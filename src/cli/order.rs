@@ -1,0 +1,261 @@
+//! `crema order`.
+
+use std::{process::ExitCode, str::FromStr};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{
+    answers::{Order, Page},
+    client::Client,
+    error::CliError,
+    follow::{Display, follow},
+    show,
+};
+
+/// What can be done with orders.
+#[derive(Debug, Subcommand)]
+pub enum OrderCommand {
+    /// Place an order
+    Place(PlaceArgs),
+    /// Show an order
+    Get {
+        /// The order's id
+        id: String,
+    },
+    /// Follow an order until it closes; exits with 0 if it was completed
+    Watch {
+        /// The order's id
+        id: String,
+    },
+    /// Cancel an order
+    Cancel {
+        /// The order's id
+        id: String,
+        /// Why, for the shop
+        #[arg(long)]
+        reason: Option<String>,
+        /// On whose behalf
+        #[arg(long, value_enum)]
+        by: Option<By>,
+    },
+    /// List orders, the newest first
+    List(ListArgs),
+    /// Show an order's journal
+    History {
+        /// The order's id
+        id: String,
+    },
+}
+
+/// Who cancels.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum By {
+    /// The customer
+    Customer,
+    /// The shop
+    Shop,
+}
+
+/// The arguments of `crema order place`.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// What to order: ITEM, ITEM:QUANTITY, ITEM@PRICE or ITEM:QUANTITY@PRICE, with the price that
+    /// was seen in minor units
+    #[arg(required = true, value_name = "ITEM[:QTY][@PRICE]")]
+    pub items: Vec<Item>,
+    /// Who orders
+    #[arg(long, value_name = "NAME")]
+    pub customer: String,
+    /// The payment provider's token of the means of payment
+    #[arg(long, default_value = "tok_visa", value_name = "TOKEN")]
+    pub method_token: String,
+    /// The idempotency key, with which the same order can be sent again [default: a new one]
+    #[arg(long)]
+    pub key: Option<String>,
+    /// An attribute of the order
+    #[arg(long, value_name = "NAME=VALUE", value_parser = attribute)]
+    pub attribute: Vec<(String, String)>,
+    /// Follow the order until it closes; exits with 0 if it was completed
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// The arguments of `crema order list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only orders with this status
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Only this customer's orders
+    #[arg(long, value_name = "NAME")]
+    pub customer: Option<String>,
+    /// How many at most
+    #[arg(long)]
+    pub limit: Option<u32>,
+    /// Where the previous page ended
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
+/// A line to order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    name: String,
+    quantity: u32,
+    price: Option<i64>,
+}
+
+impl FromStr for Item {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (rest, price) = match text.split_once('@') {
+            Some((rest, price)) => (rest, Some(price)),
+            None => (text, None),
+        };
+        let (name, quantity) = rest.split_once(':').unwrap_or((rest, "1"));
+        if name.is_empty() {
+            return Err("the item has no name".to_owned());
+        }
+        let price =
+            price.map(|p| p.parse().map_err(|_| format!("{p:?} is no price in minor units")));
+        let quantity = quantity.parse().map_err(|_| format!("{quantity:?} is no quantity"))?;
+        Ok(Self { name: name.to_owned(), quantity, price: price.transpose()? })
+    }
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').ok_or("an attribute is NAME=VALUE")?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
+}
+
+/// Asks the server and shows what it says.
+pub(super) async fn run(
+    client: &Client,
+    command: OrderCommand,
+    json: bool,
+) -> Result<ExitCode, CliError> {
+    match command {
+        OrderCommand::Place(args) => return place(client, args, json).await,
+        OrderCommand::Watch { id } => return follow(client, &id, &mut Display::new(json)).await,
+        OrderCommand::Get { id } => {
+            let answer = client.get(&["v1", "orders", &id], &[]).await?;
+            show_order(client, &answer, json)?;
+        }
+        OrderCommand::Cancel { id, reason, by } => {
+            let by = by.map(|by| match by {
+                By::Customer => "customer",
+                By::Shop => "shop",
+            });
+            let said = [("reason", reason.as_deref()), ("by", by)];
+            let said =
+                said.into_iter().filter_map(|(name, value)| Some((name.into(), value?.into())));
+            let body = Value::Object(said.collect());
+            let answer = client.post(&["v1", "orders", &id, "cancel"], &body, None).await?;
+            show_order(client, &answer, json)?;
+        }
+        OrderCommand::List(args) => list(client, &args, json).await?,
+        OrderCommand::History { id } => {
+            let answer = client.get(&["v1", "orders", &id, "history"], &[]).await?;
+            if json { show::json(&answer)? } else { show::history(&client.read(&answer)?)? }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn place(client: &Client, args: PlaceArgs, json: bool) -> Result<ExitCode, CliError> {
+    let key = args.key.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+    let answer = client.post(&["v1", "orders"], &body(&args), Some(&key)).await?;
+    if !args.watch {
+        show_order(client, &answer, json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let order: Order = client.read(&answer)?;
+    follow(client, &order.id, &mut Display::new(json)).await
+}
+
+fn body(args: &PlaceArgs) -> Value {
+    let items = args.items.iter().map(|item| {
+        let mut line = json!({"item": item.name, "quantity": item.quantity});
+        if let Some(price) = item.price {
+            line["price"] = price.into();
+        }
+        line
+    });
+    let attributes =
+        args.attribute.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+    json!({
+        "customer_id": args.customer,
+        "items": items.collect::<Vec<_>>(),
+        "payment": {"method_token": args.method_token},
+        "attributes": attributes.collect::<Map<_, _>>(),
+    })
+}
+
+async fn list(client: &Client, args: &ListArgs, json: bool) -> Result<(), CliError> {
+    let limit = args.limit.map(|limit| limit.to_string());
+    let query = [
+        ("status", args.status.as_deref()),
+        ("customer_id", args.customer.as_deref()),
+        ("limit", limit.as_deref()),
+        ("cursor", args.cursor.as_deref()),
+    ];
+    let query: Vec<_> =
+        query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let answer = client.get(&["v1", "orders"], &query).await?;
+    if json {
+        show::json(&answer)?;
+    } else {
+        show::page(&client.read::<Page>(&answer)?)?;
+    }
+    Ok(())
+}
+
+fn show_order(client: &Client, answer: &Value, json: bool) -> Result<(), CliError> {
+    if json {
+        show::json(answer)?
+    } else {
+        show::order(&client.read(answer)?)?
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(text: &str) -> Result<(String, u32, Option<i64>), String> {
+        text.parse::<Item>().map(|item| (item.name, item.quantity, item.price))
+    }
+
+    #[test]
+    fn items_are_read() {
+        assert_eq!(item("latte"), Ok(("latte".into(), 1, None)));
+        assert_eq!(item("latte:2"), Ok(("latte".into(), 2, None)));
+        assert_eq!(item("latte@450"), Ok(("latte".into(), 1, Some(450))));
+        assert_eq!(item("latte:2@450"), Ok(("latte".into(), 2, Some(450))));
+        for wrong in ["", ":2", "latte:", "latte:-1", "latte@4.50", "latte@", "latte@450:2"] {
+            assert!(item(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_order_is_sent_as_the_api_wants_it() {
+        let args = PlaceArgs {
+            items: vec!["latte:2@450".parse().unwrap(), "espresso".parse().unwrap()],
+            customer: "ada".into(),
+            method_token: "tok".into(),
+            key: None,
+            attribute: vec![attribute("rehearse.payment=slow").unwrap()],
+            watch: false,
+        };
+        let want = json!({
+            "customer_id": "ada", "payment": {"method_token": "tok"},
+            "items": [{"item": "latte", "quantity": 2, "price": 450}, {"item": "espresso", "quantity": 1}],
+            "attributes": {"rehearse.payment": "slow"},
+        });
+        assert_eq!(body(&args), want);
+    }
+}

@@ -1,0 +1,75 @@
+//! Why settings are refused.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+/// Why the settings cannot be used; the text says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the settings file {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not TOML, or says something that cannot be set. The text never quotes the file,
+    /// which may hold secrets.
+    #[error("the settings file {}, line {line}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1; 1 where none is known.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A setting that should be a URL is none.
+    #[error("{setting} must be an http:// or https:// URL without user, query or fragment")]
+    Url {
+        /// The flag's name.
+        setting: &'static str,
+    },
+    /// The database's URL is none of Postgres's. Its text is not shown, because it holds a password.
+    #[error("DATABASE_URL must start with postgres:// or postgresql://")]
+    DatabaseUrl,
+    /// The address can be reached by others and there is no access control.
+    #[error(
+        "{0} can be reached from other machines, and there is no access control: listen on \
+         127.0.0.1 behind a proxy that has one, or say --insecure"
+    )]
+    Exposed(SocketAddr),
+    /// A participant is missing.
+    #[error(
+        "no {participant} is set up: give --{participant}-url (CREMA_{}_URL), or say --rehearsal \
+         to let a built-in stand-in play it", participant.to_uppercase()
+    )]
+    NoParticipant {
+        /// Which one.
+        participant: &'static str,
+    },
+    /// Everything is real though a rehearsal was asked for.
+    #[error(
+        "a rehearsal was asked for, but --payment-url, --kitchen-url and --notifier-url are all \
+         set, so that real money would move: drop one side"
+    )]
+    NothingToRehearse,
+    /// A rehearsal was both refused and given an address.
+    #[error("--rehearsal-url was given together with --rehearsal=false: drop one of them")]
+    RehearsalContradiction,
+    /// Notices to a real notifier could not be signed.
+    #[error(
+        "--notifier-url needs --notifier-secret (CREMA_NOTIFIER_SECRET): make one with \
+         `echo whsec_$(openssl rand -base64 32)`"
+    )]
+    NotifierUnsigned,
+    /// The signing secret is malformed. Its text is not shown.
+    #[error("--notifier-secret must be whsec_ followed by 24 to 64 bytes in base64")]
+    NotifierSecret,
+    /// Nobody could connect.
+    #[error("--max-connections must be at least 1")]
+    NoConnections,
+    /// There is no place for the private database.
+    #[error("there is no home folder to keep data in: give --data-dir (CREMA_DATA_DIR)")]
+    NoDataDir,
+}

@@ -1,0 +1,76 @@
+//! THE COUNTER: what customers and operators talk to. It translates between HTTP and the shop and
+//! decides nothing.
+//!
+//! Connections come in through [`serve`]; [`with_layers`] is what surrounds every route; handlers
+//! take requests apart with [`extract`] and refuse them with [`problem`]s.
+
+mod admit;
+pub mod extract;
+mod held;
+mod observe;
+pub mod problem;
+pub mod serve;
+pub mod service;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::{Router, http::Method, middleware};
+use tower_http::compression::{
+    CompressionLayer, CompressionLevel,
+    predicate::{NotForContentType, Predicate, SizeAbove},
+};
+use utoipa::OpenApi;
+
+pub use observe::RequestId;
+use problem::{Code, Problem};
+
+use crate::config::HttpLimits;
+
+/// Below this many bytes an answer fits one packet, and compressing it gains nothing.
+const COMPRESSED_BYTES_MIN: u64 = 1024;
+
+/// The API's description; each room of handlers adds its routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Crema", description = "Orders of a coffee shop, and the sagas that fulfil them."),
+    tags((name = "service", description = "For those who watch over the process")),
+    components(schemas(Problem))
+)]
+struct Description;
+
+/// The API's description as the binary knows it, in YAML.
+///
+/// # Errors
+/// Whatever the YAML writer says; it never does for a description that was tested once.
+pub fn openapi_yaml() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let mut description = Description::openapi();
+    description.merge(service::routes().into_openapi());
+    Ok(description.to_yaml()?)
+}
+
+/// Puts around all routes of `router` what holds for each of them. From the outside in: compression,
+/// then [request id](RequestId), span, metrics, panics and headers, then the body, then admission.
+/// What no route answers is refused with a problem.
+pub fn with_layers(router: Router, limits: &HttpLimits) -> Router {
+    let compressed = SizeAbove::new(COMPRESSED_BYTES_MIN)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::IMAGES);
+    let limits = Arc::new(limits.clone());
+    let room = Arc::new(admit::Room::new(&limits));
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(room, admit::admit))
+        .layer(middleware::from_fn_with_state(limits, admit::read_body))
+        .layer(middleware::from_fn(observe::observe))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressed))
+}
+
+async fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "Nothing is served at this address.")
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::new(Code::MethodNotAllowed, format!("{method} cannot be used at this address."))
+}
