@@ -26,16 +26,16 @@ use std::{
 use sqlx::PgPool;
 use uuid::Uuid;
 
-pub use self::{
-    place::Placed,
-    query::{Filter, Page},
-};
 use self::{
     books::Effect,
     menu::{MenuCache, Unpriced},
     order::Malformed,
     rehearse::Rehearsed,
     saga::Participants,
+};
+pub use self::{
+    place::Placed,
+    query::{Filter, Page},
 };
 use crate::saga::{Engine, EngineBuilder, EngineSettings, history::HistoryError};
 

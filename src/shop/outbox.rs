@@ -53,8 +53,7 @@ impl Shop {
     async fn send_one(&self, due: &outbox::Due) -> sqlx::Result<()> {
         let channel = if due.channel == "log" { Channel::Log } else { Channel::Webhook };
         let mood = self.mood_of_notice(due.order_id).await?;
-        let call =
-            Call { key: &due.message_id, order_id: due.order_id, rehearse: mood.as_deref() };
+        let call = Call { key: &due.message_id, order_id: due.order_id, rehearse: mood.as_deref() };
         match self.participants.notices.send(channel, call, &due.body).await {
             Ok(()) => outbox::sent(&self.write, due.bucket, &due.message_id).await,
             Err(error) => {

@@ -14,7 +14,9 @@ use super::{
     participant::Call,
     payments::{Payments, Receipt},
 };
-use crate::saga::{Close, Cx, Done, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED};
+use crate::saga::{
+    Close, Cx, Done, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED,
+};
 
 /// The definition's name and version: what an order is pinned to.
 pub const ORDER_SAGA: (&str, i32) = ("order", 1);
@@ -39,7 +41,12 @@ pub struct Notices {
 
 impl Notices {
     /// Sends by the channel.
-    pub async fn send(&self, channel: Channel, call: Call<'_>, body: &str) -> Result<(), StepError> {
+    pub async fn send(
+        &self,
+        channel: Channel,
+        call: Call<'_>,
+        body: &str,
+    ) -> Result<(), StepError> {
         match channel {
             Channel::Webhook => self.webhook.send(call, body).await,
             Channel::Log => Notifier::Log.send(call, body).await,
@@ -271,10 +278,8 @@ fn closing(order: &Order, ending: &Ending<'_>) -> Close<Effect> {
     let Some(cause) = ending.cause else {
         return Close { status: "COMPLETED", reason: None, effects: vec![], lane: Lane::Own };
     };
-    let refunded = ending
-        .compensated(Payment::NAME)
-        .and_then(|it| it.get("refunded")?.as_i64())
-        .unwrap_or(0);
+    let refunded =
+        ending.compensated(Payment::NAME).and_then(|it| it.get("refunded")?.as_i64()).unwrap_or(0);
     let reason = reason(cause, ending.cancelled_by);
     let status = match (refunded > 0, cause) {
         (true, _) => "REFUNDED",

@@ -123,7 +123,10 @@ pub struct CompensationOut {
 /// When an order was placed: the time in its id (RFC 9562, UUIDv7: milliseconds in the first 48 bits).
 pub fn placed_at(order_id: Uuid) -> Timestamp {
     let millis = order_id.as_u128() >> 80;
-    i64::try_from(millis).ok().and_then(|it| Timestamp::from_millisecond(it).ok()).unwrap_or_default()
+    i64::try_from(millis)
+        .ok()
+        .and_then(|it| Timestamp::from_millisecond(it).ok())
+        .unwrap_or_default()
 }
 
 const STEPS: [&str; 4] = ["payment", "preparation", "inventory", "notification"];
@@ -169,7 +172,12 @@ impl OrderView {
     }
 
     /// An order as it stands.
-    pub(super) fn of(saga: SagaView, order: Order, extra: &Extra, progress: Option<&Value>) -> Self {
+    pub(super) fn of(
+        saga: SagaView,
+        order: Order,
+        extra: &Extra,
+        progress: Option<&Value>,
+    ) -> Self {
         let row = &saga.row;
         let collected_at = extra.collected_at.map(|it| it.to_jiff());
         let is_closed = row.closed_status.is_some();
@@ -249,4 +257,3 @@ pub fn id_floor(at: Timestamp) -> Uuid {
     let millis = u128::try_from(at.as_millisecond()).unwrap_or(0) & 0xffff_ffff_ffff;
     Uuid::from_u128(millis << 80)
 }
-

@@ -135,10 +135,7 @@ pub(in crate::saga) async fn needing_attention(
 }
 
 /// How many sagas are open, counted up to a limit; for an `apply` that has to know.
-pub async fn count_open(
-    connection: &mut sqlx::PgConnection,
-    limit: i64,
-) -> sqlx::Result<i64> {
+pub async fn count_open(connection: &mut sqlx::PgConnection, limit: i64) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"select count(*) as "open!"
              from (select from saga where closed_status is null limit $1) as open"#,

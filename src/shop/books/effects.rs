@@ -95,7 +95,11 @@ impl Shelf {
             let needs = needs_of(effect);
             if let Some(short) = needs.iter().find(|it| !self.has(it, kind)) {
                 let detail = format!("there is not enough {}", short.ingredient);
-                return Some(Refusal { code, detail, data: json!({ "ingredient": short.ingredient }) });
+                return Some(Refusal {
+                    code,
+                    detail,
+                    data: json!({ "ingredient": short.ingredient }),
+                });
             }
             for need in needs {
                 let (on_hand, reserved) = match kind {

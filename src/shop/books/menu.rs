@@ -50,7 +50,9 @@ pub(in crate::shop) async fn put(
     let ingredients: Vec<&str> = recipe.iter().map(|it| it.ingredient.as_str()).collect();
     let quantities: Vec<i64> = recipe.iter().map(|it| it.quantity).collect();
     let mut transaction = pool.begin().await?;
-    sqlx::query!("update shop set menu_version = menu_version + 1").execute(&mut *transaction).await?;
+    sqlx::query!("update shop set menu_version = menu_version + 1")
+        .execute(&mut *transaction)
+        .await?;
     sqlx::query!(
         "insert into menu_item (item, name, price, available) values ($1, $2, $3, $4)
          on conflict (item) do update

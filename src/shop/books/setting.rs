@@ -4,7 +4,9 @@ use sqlx::PgPool;
 
 /// A fact; `None` when it was never set.
 pub(in crate::shop) async fn get(pool: &PgPool, name: &str) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!("select value from setting where name = $1", name).fetch_optional(pool).await
+    sqlx::query_scalar!("select value from setting where name = $1", name)
+        .fetch_optional(pool)
+        .await
 }
 
 /// Sets a fact.

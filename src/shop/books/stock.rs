@@ -89,9 +89,8 @@ pub(super) async fn write(
 
 /// A Postgres array literal, every element quoted.
 fn array_literal<S: AsRef<str>>(elements: impl Iterator<Item = S>) -> String {
-    let quoted = elements.map(|it| {
-        format!("\"{}\"", it.as_ref().replace('\\', "\\\\").replace('"', "\\\""))
-    });
+    let quoted = elements
+        .map(|it| format!("\"{}\"", it.as_ref().replace('\\', "\\\\").replace('"', "\\\"")));
     format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
 }
 
