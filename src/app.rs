@@ -1,5 +1,7 @@
 //! A running service, put together and taken apart: database, participants, shop, counter.
 
+mod played;
+
 use std::{
     io::{ErrorKind, Write as _},
     net::SocketAddr,
@@ -15,35 +17,24 @@ use tokio::{
     sync::watch,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use url::Url;
 
 use crate::{
-    config::{Participant as Played, Rehearsal, RehearseArgs, ServeConfig, Surroundings, limits},
+    config::{RehearseArgs, ServeConfig, Surroundings, limits},
     http::{self, Counter, service},
     postgres::{self, ClusterConfig, Database, PoolSpec, Source},
-    rehearsal::{self, Role},
+    rehearsal,
     saga::{EngineSettings, lease::LeaseSettings},
-    shop::{
-        Opening, Pools, Shop,
-        kitchen::Kitchen,
-        notices::{Notifier, Webhook},
-        participant::{Limits, Participant},
-        payments::Payments,
-        rehearse::{self, Rehearsed},
-        saga::{Notices, Participants, Policies},
-    },
+    shop::{Opening, Pools, Shop, rehearse::Rehearsed, saga::Policies},
     telemetry::Metrics,
 };
 
 /// Of the ten seconds that a stop may take, what requests in flight get, and then attempts in flight.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(4);
 const DRAIN_ATTEMPTS: Duration = Duration::from_secs(2);
-/// How often a replica that does not host the rehearsal asks where it is.
-const ADDRESS_EVERY: Duration = Duration::from_secs(2);
+/// How often the pools are sampled.
+const POOL_SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// How often readiness is told anew.
 const READINESS_EVERY: Duration = Duration::from_millis(250);
-/// What the rehearsal's notices are signed with when nobody set a secret: its receiver checks nothing.
-const REHEARSAL_SECRET: &str = "whsec_Y3JlbWEtcmVoZWFyc2FsLW5vdC1hLXNlY3JldA==";
 
 /// Runs the service until SIGTERM or Ctrl-C.
 pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> {
@@ -58,12 +49,13 @@ pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> 
     }
     background.spawn(metrics.clone().upkeep(halt.clone()));
     let pools = pools(&database);
-    let addresses = stand_ins(&config, &pools, &background, &halt);
-    let rehearsed = rehearsed(&config);
+    background.spawn(sample_pools(pools.clone(), halt.clone()));
+    let addresses = played::stand_ins(&config, &pools, &background, &halt);
+    let rehearsed = played::rehearsed(&config);
     let shop = Shop::open(Opening {
         options: database.connect_options(),
         pools,
-        participants: participants(&config, &addresses)?,
+        participants: played::participants(&config, &addresses)?,
         rehearsed,
         policies: Policies::default(),
         engine: engine_settings(&config, address),
@@ -172,6 +164,28 @@ async fn tell_readiness(
     }
 }
 
+/// Samples what a caller would wait for a connection now. Where one is free that is nothing, and costs no
+/// query.
+async fn sample_pools(pools: Pools, halt: CancellationToken) {
+    let mut ticks = tokio::time::interval(POOL_SAMPLE_EVERY);
+    loop {
+        tokio::select! {
+            () = halt.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        for (name, pool) in [("read", &pools.read), ("write", &pools.write), ("drive", &pools.drive)] {
+            let started = tokio::time::Instant::now();
+            let is_free = pool.num_idle() > 0 || pool.size() < pool.options().get_max_connections();
+            if !is_free {
+                // An error is a wait that was in vain, and counts in full.
+                drop(pool.acquire().await);
+            }
+            metrics::histogram!("crema_pool_wait_seconds", "pool" => name)
+                .record(started.elapsed().as_secs_f64());
+        }
+    }
+}
+
 fn pools(database: &Database) -> Pools {
     let pool = |role, max_connections, read_only| {
         let statement_timeout = Duration::from_secs(if read_only { 5 } else { 30 });
@@ -193,104 +207,6 @@ fn engine_settings(config: &ServeConfig, address: SocketAddr) -> EngineSettings 
     };
     let handover_timeout = Duration::from_secs(1);
     EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
-}
-
-fn rehearsed(config: &ServeConfig) -> Rehearsed {
-    let is = |played: &Played| *played == Played::Rehearsed;
-    Rehearsed {
-        payment: is(&config.payment),
-        kitchen: is(&config.kitchen),
-        notifier: is(&config.notifier),
-    }
-}
-
-/// Where the stand-ins are, as far as known; one channel each, in the order of [`ROLES`]. In a rehearsal of
-/// our own the address changes when its host dies and another replica takes over.
-type Addresses = [watch::Receiver<Option<Url>>; 3];
-
-const ROLES: [Role; 3] = [Role::Payment, Role::Kitchen, Role::Notifier];
-
-fn stand_ins(
-    config: &ServeConfig,
-    pools: &Pools,
-    background: &TaskTracker,
-    halt: &CancellationToken,
-) -> Addresses {
-    let root = match &config.rehearsal {
-        Rehearsal::Apart(url) => Some(url),
-        Rehearsal::Off | Rehearsal::Own => None,
-    };
-    let channels = ROLES.map(|role| watch::channel(root.map(|it| role.address(it))));
-    let addresses = channels.each_ref().map(|(_, receiver)| receiver.clone());
-    if config.rehearsal == Rehearsal::Own {
-        let (hosting, hosted) = watch::channel(None);
-        let publish = move |url| {
-            hosting.send_replace(Some(url));
-        };
-        let host = rehearsal::host(config.data_dir.join("rehearsal"), halt.clone(), publish);
-        background.spawn(async move {
-            if let Err(error) = host.await {
-                tracing::error!(%error, "the rehearsal cannot be hosted here");
-            }
-        });
-        let known = channels.map(|(sender, _)| sender);
-        background.spawn(follow_address(pools.write.clone(), hosted, known, halt.clone()));
-    }
-    addresses
-}
-
-/// Tells the others where our rehearsal is, or asks them where theirs is.
-async fn follow_address(
-    pool: sqlx::PgPool,
-    mut hosted: watch::Receiver<Option<Url>>,
-    known: [watch::Sender<Option<Url>>; 3],
-    halt: CancellationToken,
-) {
-    loop {
-        let ours = hosted.borrow_and_update().clone();
-        let found = match &ours {
-            Some(url) => rehearse::publish_address(&pool, url).await.map(|()| ours.clone()),
-            None => rehearse::address(&pool).await,
-        };
-        match found {
-            Ok(root) => {
-                for (role, sender) in ROLES.iter().zip(&known) {
-                    let address = root.as_ref().map(|it| role.address(it));
-                    sender.send_if_modified(|it| {
-                        *it != address && {
-                            *it = address;
-                            true
-                        }
-                    });
-                }
-            }
-            Err(error) => tracing::debug!(%error, "the rehearsal's address is asked for again"),
-        }
-        tokio::select! {
-            () = halt.cancelled() => return,
-            _ = hosted.changed(), if ours.is_none() => {}
-            () = tokio::time::sleep(ADDRESS_EVERY) => {}
-        }
-    }
-}
-
-fn participants(config: &ServeConfig, addresses: &Addresses) -> anyhow::Result<Participants> {
-    let reached = |name, played: &Played, stand_in: &watch::Receiver<Option<Url>>| {
-        let base = match played {
-            Played::Real(url) => watch::channel(Some(url.clone())).1,
-            Played::Rehearsed => stand_in.clone(),
-        };
-        Participant::new(name, base, Limits::default())
-    };
-    let [payment, kitchen, notifier] = addresses;
-    let notifier = reached("notifier", &config.notifier, notifier)?;
-    let secret = config.notifier_secret.clone().unwrap_or_else(|| REHEARSAL_SECRET.into());
-    let webhook = Notifier::Webhook(Webhook::new(notifier, &[secret])?);
-    Ok(Participants {
-        payments: Payments::new(reached("payment", &config.payment, payment)?),
-        kitchen: Kitchen::new(reached("kitchen", &config.kitchen, kitchen)?),
-        notices: Notices { webhook },
-    })
 }
 
 /// Says where to go, and what to try.

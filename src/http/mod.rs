@@ -9,6 +9,7 @@ mod counter;
 pub mod extract;
 mod held;
 mod history;
+mod list;
 mod observe;
 mod operators;
 mod orders;
@@ -16,6 +17,7 @@ pub mod problem;
 mod refusal;
 pub mod serve;
 pub mod service;
+mod wait;
 mod wire;
 
 use std::sync::Arc;
@@ -78,6 +80,7 @@ pub struct Counter {
 fn api() -> OpenApiRouter<Counter> {
     OpenApiRouter::new()
         .merge(orders::routes())
+        .merge(list::routes())
         .merge(history::routes())
         .merge(counter::routes())
         .merge(operators::routes())

@@ -1,9 +1,10 @@
 //! The order saga: the list, then its steps in the same order.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{
     books::{Effect, Money},
@@ -79,9 +80,20 @@ impl Default for Policies {
     }
 }
 
-/// The order saga, version 1.
-pub fn order_saga(participants: Participants, policies: Policies) -> Saga<Order, Effect> {
+/// The order saga, version 1. `notices_due` is told of every notice that a closing commit will hold.
+pub fn order_saga(
+    participants: Participants,
+    policies: Policies,
+    notices_due: Arc<Notify>,
+) -> Saga<Order, Effect> {
     let Participants { payments, kitchen, notices } = participants;
+    let closing = move |order: &Order, ending: &Ending<'_>| {
+        let close = closing(order, ending);
+        if !close.effects.is_empty() {
+            notices_due.notify_one();
+        }
+        close
+    };
     Saga::new(ORDER_SAGA.0, ORDER_SAGA.1, "PENDING", closing)
         .step(Payment { payments, policy: policies.payment })
         .step(Preparation { kitchen, policy: policies.preparation })
