@@ -173,7 +173,9 @@ async fn sample_pools(pools: Pools, halt: CancellationToken) {
             () = halt.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        for (name, pool) in [("read", &pools.read), ("write", &pools.write), ("drive", &pools.drive)] {
+        for (name, pool) in
+            [("read", &pools.read), ("write", &pools.write), ("drive", &pools.drive)]
+        {
             let started = tokio::time::Instant::now();
             let is_free = pool.num_idle() > 0 || pool.size() < pool.options().get_max_connections();
             if !is_free {

@@ -21,7 +21,9 @@ use crate::{
 };
 
 /// How often a replica that does not host the rehearsal asks where it is.
-const ADDRESS_EVERY: Duration = Duration::from_secs(2);
+const ADDRESS_EVERY: Duration = Duration::from_secs(5);
+/// How often it asks while it does not know: orders wait for the answer.
+const ADDRESS_SOON: Duration = Duration::from_millis(250);
 /// What the rehearsal's notices are signed with when nobody set a secret: its receiver checks nothing.
 const REHEARSAL_SECRET: &str = "whsec_Y3JlbWEtcmVoZWFyc2FsLW5vdC1hLXNlY3JldA==";
 
@@ -80,34 +82,46 @@ async fn follow_address(
 ) {
     loop {
         let ours = hosted.borrow_and_update().clone();
-        let found = match &ours {
-            Some(url) => rehearse::publish_address(&pool, url).await.map(|()| ours.clone()),
-            None => rehearse::address(&pool).await,
-        };
-        match found {
+        match shared_address(&pool, ours.as_ref()).await {
             Ok(root) => {
                 for (role, sender) in ROLES.iter().zip(&known) {
                     let address = root.as_ref().map(|it| role.address(it));
                     sender.send_if_modified(|it| {
-                        *it != address && {
-                            *it = address;
-                            true
-                        }
+                        let moved = *it != address;
+                        *it = address;
+                        moved
                     });
                 }
             }
             Err(error) => tracing::debug!(%error, "the rehearsal's address is asked for again"),
         }
+        let is_known = known.iter().all(|it| it.borrow().is_some());
+        let pause = if is_known { ADDRESS_EVERY } else { ADDRESS_SOON };
         tokio::select! {
             () = halt.cancelled() => return,
             _ = hosted.changed(), if ours.is_none() => {}
-            () = tokio::time::sleep(ADDRESS_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
+/// The address that the replicas share, which is ours if we host the rehearsal.
+async fn shared_address(pool: &sqlx::PgPool, ours: Option<&Url>) -> sqlx::Result<Option<Url>> {
+    let shared = rehearse::address(pool).await?;
+    match ours {
+        Some(url) if shared.as_ref() != Some(url) => {
+            rehearse::publish_address(pool, url).await?;
+            Ok(Some(url.clone()))
+        }
+        _ => Ok(shared),
+    }
+}
+
 /// The participants' clients.
-pub(super) fn participants(config: &ServeConfig, addresses: &Addresses) -> anyhow::Result<Participants> {
+pub(super) fn participants(
+    config: &ServeConfig,
+    addresses: &Addresses,
+) -> anyhow::Result<Participants> {
     let reached = |name, played: &Played, stand_in: &watch::Receiver<Option<Url>>| {
         let base = match played {
             Played::Real(url) => watch::channel(Some(url.clone())).1,

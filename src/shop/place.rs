@@ -94,10 +94,8 @@ impl Shop {
             let order_id = self.engine.new_id().ok_or(ShopError::NotPlacing)?;
             let placing = placing(&order, menu.version, key.clone());
             let effects = vec![Effect::Place(Box::new(placing))];
-            let started = self
-                .engine
-                .start(ORDER_SAGA, order_id, order.clone(), effects, Lane::Shared)
-                .await;
+            let started =
+                self.engine.start(ORDER_SAGA, order_id, order.clone(), effects, Lane::Shared).await;
             let started = match started {
                 Err(StartError::NotOwned) => self.read_back(order_id).await?,
                 other => other.map_err(not_started)?,
