@@ -240,7 +240,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         }
     }
 
-    async fn tick(self: &Arc<Self>) -> sqlx::Result<()> {
+    pub(super) async fn tick(self: &Arc<Self>) -> sqlx::Result<()> {
         let ours = self.ownership.buckets();
         let horizon = as_ms(self.settings.horizon);
         let outlook = lease::look(&self.drive, &ours, horizon).await?;

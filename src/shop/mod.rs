@@ -129,9 +129,9 @@ pub enum ShopError {
     /// A journal that does not add up.
     #[error("the order's journal cannot be read")]
     Journal(#[from] HistoryError),
-    /// The database.
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
+    /// The database does not answer as it should.
+    #[error("the database: {0}")]
+    Unreachable(#[from] sqlx::Error),
 }
 
 impl Shop {

@@ -6,12 +6,12 @@
 
 mod effects;
 pub(super) mod list;
-pub(super) mod menu;
+pub mod menu;
 pub(super) mod orders;
-pub(super) mod outbox;
+pub mod outbox;
 mod place;
 pub(super) mod setting;
-pub(super) mod stock;
+pub mod stock;
 
 use serde_json::Value;
 use uuid::Uuid;
