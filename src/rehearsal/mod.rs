@@ -12,7 +12,7 @@
 //! | `/payment/…` `/kitchen/…` `/notifier/…` | the three participants |
 //! | `GET /ledger?order_id=` | the ledger as a JSON array |
 //! | `GET`, `PUT /moods` | moods, paces, and calls per participant |
-//! | `GET /livez` | 200 |
+//! | `GET /livez`, `GET /readyz` | 200 |
 
 mod book;
 mod control;
