@@ -159,3 +159,26 @@ fn the_unit_starts_what_exists_and_locks_it_in() {
         assert_eq!(said(key), [value], "{key}");
     }
 }
+
+#[test]
+fn the_manual_lists_every_setting_and_every_metric() {
+    let manual = file("docs/operations.md");
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    for argument in serve.get_arguments().filter(|it| it.get_id() != "help") {
+        let flag = argument.get_long().unwrap();
+        let variable = argument.get_env().and_then(|it| it.to_str()).unwrap();
+        let row = format!("| `--{flag}` | `{variable}` |");
+        assert!(manual.contains(&row), "docs/operations.md lacks {row}");
+    }
+    let rows = manual.lines().filter(|it| it.starts_with("| `--")).count();
+    assert_eq!(rows, serve.get_arguments().count(), "it lists a setting that does not exist");
+    let telemetry = file("src/telemetry.rs");
+    let names =
+        telemetry.lines().filter_map(|it| it.split_once(": &str = \"crema_")?.1.split_once('"'));
+    let names: Vec<String> = names.map(|(name, _)| format!("| `crema_{name}` |")).collect();
+    assert!(names.len() > 10);
+    for row in names {
+        assert!(manual.contains(&row), "docs/operations.md lacks {row}");
+    }
+}
