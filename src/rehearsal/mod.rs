@@ -47,7 +47,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The participant's base URL, from the one that [`host`] publishes.
+    /// The participant's base URL, from the one that [`host()`] publishes.
     pub fn address(self, root: &Url) -> Url {
         let mut url = root.clone();
         url.set_path(match self {
