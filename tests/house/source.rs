@@ -94,8 +94,11 @@ pub(crate) fn find(code: &str, needle: &str) -> Vec<usize> {
         .map(|(at, _)| at)
         .filter(|at| {
             let (before, after) = (&code[..*at], &code[at + needle.len()..]);
-            !(is_word(needle.chars().next()) && is_word(before.chars().next_back()))
-                && !(is_word(needle.chars().next_back()) && is_word(after.chars().next()))
+            let goes_on_before =
+                is_word(needle.chars().next()) && is_word(before.chars().next_back());
+            let goes_on_after =
+                is_word(needle.chars().next_back()) && is_word(after.chars().next());
+            !goes_on_before && !goes_on_after
         })
         .collect()
 }
@@ -170,8 +173,8 @@ fn token(rest: &str, before: Option<char>) -> (usize, Token) {
         let inside = rest[open..].find(&end).unwrap_or(rest.len() - open - end.len());
         return (open + inside + end.len(), Token::Text { open, close: end.len() });
     }
-    if rest.starts_with('"') {
-        return (1 + quoted(&rest[1..], '"'), Token::Text { open: 1, close: 1 });
+    if let Some(inside) = rest.strip_prefix('"') {
+        return (1 + quoted(inside, '"'), Token::Text { open: 1, close: 1 });
     }
     let mut next = rest.chars().skip(1);
     if rest.starts_with('\'') && (next.next() == Some('\\') || next.next() == Some('\'')) {
