@@ -118,6 +118,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
         });
         load::ensure_partitions(&core.drive).await?;
         let mut connection = PgConnection::connect_with(&core.options).await?;
+        core.end_leases_of_the_dead(&mut connection).await?;
         core.register(&mut connection).await?;
         connection.close().await?;
         let writers = WriterSettings {

@@ -17,7 +17,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, interval, sleep, timeout};
 use uuid::Uuid;
 
-use super::{Core, journal::lease};
+use super::{Core, journal::lease, process::Identity};
 
 /// Buckets in all; fixed for life, for ids carry theirs.
 pub const BUCKETS: usize = 256;
@@ -170,9 +170,26 @@ impl<E: Send + Sync + 'static> Core<E> {
     pub(super) async fn register(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let started = Instant::now();
         let lease_ms = as_ms(self.settings.lease.lease);
-        lease::register(connection, self.ownership.boot_id(), &self.settings.name, lease_ms)
-            .await?;
+        let (boot_id, name) = (self.ownership.boot_id(), &self.settings.name);
+        let process = Identity::own().map(|it| it.to_text());
+        lease::register(connection, boot_id, name, process.as_deref(), lease_ms).await?;
         self.ownership.set_renewed(started);
+        Ok(())
+    }
+
+    /// Ends the leases of replicas that were killed on this machine, so that a restart need not wait for
+    /// its own predecessor's lease.
+    pub(super) async fn end_leases_of_the_dead(
+        &self,
+        connection: &mut PgConnection,
+    ) -> sqlx::Result<()> {
+        let known = lease::processes(connection).await?;
+        let ended = known.into_iter().filter(|(_, process)| Identity::has_ended(process));
+        let dead: Vec<Uuid> = ended.map(|(boot_id, _)| boot_id).collect();
+        if !dead.is_empty() {
+            tracing::info!(replicas = dead.len(), "found replicas that were killed");
+            lease::end(connection, &dead).await?;
+        }
         Ok(())
     }
 

@@ -34,6 +34,7 @@ pub mod lease;
 pub mod line;
 mod live;
 mod loading;
+mod process;
 mod runner;
 pub mod step;
 mod tick;

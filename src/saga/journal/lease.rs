@@ -8,18 +8,41 @@ pub(in crate::saga) async fn register(
     connection: &mut PgConnection,
     boot_id: Uuid,
     name: &str,
+    process: Option<&str>,
     lease_ms: i64,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into replica (boot_id, name, version, leased_until)
-         values ($1, $2, $3, now() + $4 * interval '1 millisecond')",
+        "insert into replica (boot_id, name, version, process, leased_until)
+         values ($1, $2, $3, $4, now() + $5 * interval '1 millisecond')",
         boot_id,
         name,
         env!("CARGO_PKG_VERSION"),
+        process,
         lease_ms as f64,
     )
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// The processes of the replicas whose leases run.
+pub(in crate::saga) async fn processes(
+    connection: &mut PgConnection,
+) -> sqlx::Result<Vec<(Uuid, String)>> {
+    let rows = sqlx::query!(
+        r#"select boot_id, process as "process!" from replica
+            where leased_until > now() and process is not null"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|it| (it.boot_id, it.process)).collect())
+}
+
+/// Ends the leases of replicas that are known to be dead.
+pub(in crate::saga) async fn end(connection: &mut PgConnection, dead: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!("update replica set leased_until = now() where boot_id = any($1)", dead)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
