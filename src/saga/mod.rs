@@ -36,6 +36,8 @@ mod live;
 mod loading;
 mod runner;
 pub mod step;
+#[cfg(test)]
+mod tests;
 mod tick;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
