@@ -128,6 +128,8 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             commit_timeout: core.settings.commit_timeout,
         };
         journal::spawn_writers(&core.tasks, &core.journal, &writers, &core.halt);
+        // The first look before anybody asks: alone, a replica owns all buckets when this returns.
+        core.tick().await?;
         core.tasks.spawn(core.clone().keep_lease());
         core.tasks.spawn(core.clone().watch_lease());
         core.tasks.spawn(core.clone().tick_forever());

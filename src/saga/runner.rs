@@ -278,14 +278,15 @@ impl<E: Send + Sync + 'static> Core<E> {
     ) -> Result<Turn, Rejected> {
         let started = Instant::now();
         let (transition, next, label) = draft.into_transition(running, self.settings.horizon);
-        let (kinds, closes) = (transition.lines.len(), transition.row.closed.is_some());
-        let at_hand = transition.lines.first().map(|it| it.kind);
+        let closes = transition.row.closed.is_some();
+        let kinds: Vec<&'static str> = transition.lines.iter().map(|it| it.kind).collect();
         let verdict = self.journal.commit(transition).await;
-        tracing::trace!(saga_id = %running.saga_id, ?at_hand, ?verdict, took = ?started.elapsed());
+        tracing::trace!(saga_id = %running.saga_id, ?kinds, ?verdict, took = ?started.elapsed());
         match verdict {
             Verdict::Written => {
-                metrics::counter!("crema_transitions_total", "kind" => at_hand.unwrap_or("none"))
-                    .increment(kinds as u64);
+                for kind in kinds {
+                    metrics::counter!("crema_transitions_total", "kind" => kind).increment(1);
+                }
                 (running.state, running.label) = (Arc::new(next), label);
                 Ok(if closes { Turn::Rests } else { Turn::Again })
             }

@@ -28,7 +28,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         }
     }
 
-    async fn tick(self: &Arc<Self>) -> sqlx::Result<()> {
+    pub(super) async fn tick(self: &Arc<Self>) -> sqlx::Result<()> {
         let (boot_id, ours) = (self.ownership.boot_id(), self.ownership.buckets());
         let horizon = as_ms(self.settings.horizon);
         let outlook = lease::look(&self.drive, boot_id, &ours, horizon).await?;
