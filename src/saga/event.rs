@@ -249,6 +249,8 @@ impl State {
         let illegal = self.illegal(event);
         let optional =
             self.shape.get(usize::from(index)).map(|it| it.kind) == Some(Kind::BestEffort);
+        // Past the pivot there is no way back, so what must be done cannot be settled otherwise.
+        let may_fail = forward && (optional || !self.past_pivot());
         let Some(step) = self.steps.get_mut(usize::from(index)) else { return Err(illegal) };
         match (step.progress, event) {
             (Pending | Open, Event::StepReached { .. }) if forward => step.progress = Open,
@@ -258,7 +260,7 @@ impl State {
                 self.cursor += 1;
                 self.attention = None;
             }
-            (Pending | Open, Event::StepRefused { attempt, code, .. }) if forward => {
+            (Pending | Open, Event::StepRefused { attempt, code, .. }) if may_fail => {
                 (step.progress, step.attempts) = (Refused, *attempt);
                 step.refusal = Some(code.clone());
                 self.cursor += u8::from(optional);
@@ -267,7 +269,7 @@ impl State {
             (Pending | Open, Event::AttemptFailed { attempt, .. }) if forward => {
                 (step.progress, step.attempts) = (Open, *attempt);
             }
-            (Pending | Open, Event::StepGivenUp { attempt, .. }) if forward => {
+            (Pending | Open, Event::StepGivenUp { attempt, .. }) if may_fail => {
                 (step.progress, step.attempts) = (GivenUp, *attempt);
                 self.cursor += u8::from(optional);
                 self.attention = None;

@@ -37,6 +37,8 @@ mod loading;
 mod process;
 mod runner;
 pub mod step;
+#[cfg(test)]
+mod tests;
 mod tick;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
