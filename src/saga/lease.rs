@@ -45,6 +45,11 @@ impl Default for LeaseSettings {
 }
 
 impl LeaseSettings {
+    /// A lease of this length, renewed so often that two renewals may fail before it is lost.
+    pub fn of(lease: Duration) -> Self {
+        Self { lease, renew: lease * 3 / 10, ..Self::default() }
+    }
+
     fn trust(&self) -> Duration {
         self.lease * 2 / 3
     }
