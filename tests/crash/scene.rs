@@ -15,7 +15,7 @@ use sqlx::{
 use tokio::task::JoinSet;
 
 use crate::{
-    audit,
+    audit::{self, Takeover},
     customers::{Crowd, Record},
     operator,
     params::{Params, Tell},
@@ -34,6 +34,7 @@ pub(crate) struct Scene {
     pub(crate) db: PgPool,
     pub(crate) chance: StdRng,
     services: Vec<Service>,
+    takeovers: Vec<Takeover>,
     pub(crate) place: Place,
     _tell: Tell,
 }
@@ -60,14 +61,8 @@ impl Scene {
         let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(DEADLINE);
         let db = pool.test_before_acquire(true).connect_lazy_with(db(place.base()));
         tokio::spawn(operator::keep_pace(db.clone()));
-        let scene = Self {
-            params,
-            db,
-            chance: params.chance(purpose),
-            services,
-            place,
-            _tell: Tell(params),
-        };
+        let (chance, takeovers) = (params.chance(purpose), Vec::new());
+        let scene = Self { params, db, chance, services, takeovers, place, _tell: Tell(params) };
         until("all buckets have an owner", async || scene.owned().await == Some(256)).await;
         scene
     }
@@ -101,6 +96,11 @@ impl Scene {
         let sql = "select count(*) from bucket b join replica r on r.boot_id = b.owner \
                    where r.leased_until > now() and r.name = $1";
         sqlx::query_scalar(sql).bind(name).fetch_one(&self.db).await.ok()
+    }
+
+    /// From now on nothing may be written under an older epoch.
+    pub(crate) async fn note_takeover(&mut self) {
+        self.takeovers.push(Takeover::look(&self.db).await);
     }
 
     async fn lines(&self) -> Option<i64> {
@@ -152,7 +152,7 @@ impl Scene {
                 (since, last) = (Instant::now(), Some(now));
             }
             if since.elapsed() > DEADLINE {
-                let stuck = audit::stuck(&self.db).await;
+                let stuck = audit::stuck(&self.db, &self.takeovers).await;
                 panic!("nothing moves any more (lines, open, placed: {now:?}):\n{stuck}");
             }
             operator::clear(&self.db, &self.doors()).await;
@@ -161,7 +161,7 @@ impl Scene {
         crowd.over.cancel();
         let records = customers.join_all().await;
         let ledger = self.ledger().await;
-        audit::audit(&self.db, &ledger, &records).await;
+        audit::audit(&self.db, &ledger, &records, &self.takeovers).await;
     }
 
     /// The participants' own ledger, asked for where the database says they are.

@@ -6,11 +6,13 @@
 mod books;
 mod history;
 mod ledger;
+mod takeover;
 
 use crema::rehearsal::Line;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+pub(crate) use self::takeover::Takeover;
 use crate::customers::Record;
 
 /// An order as it ended.
@@ -37,10 +39,16 @@ impl Ended {
 type Violation = (Option<Uuid>, String);
 
 /// Fails with everything that is wrong, and with the journals of the first orders that it is about.
-pub(crate) async fn audit(db: &PgPool, ledger: &[Line], records: &[Record]) {
+pub(crate) async fn audit(
+    db: &PgPool,
+    ledger: &[Line],
+    records: &[Record],
+    takeovers: &[Takeover],
+) {
     books::settle(db).await;
     let orders = books::orders(db).await;
     let mut found = books::check(db).await;
+    found.extend(written_too_late(db, takeovers).await);
     found.extend(ledger::check(&orders, ledger));
     found.extend(history::check(&orders, records));
     if found.is_empty() {
@@ -69,7 +77,19 @@ fn tally(orders: &[Ended]) -> String {
     format!("{counts:?}")
 }
 
-/// The journals of orders that are still open.
-pub(crate) async fn stuck(db: &PgPool) -> String {
-    books::stuck(db).await
+async fn written_too_late(db: &PgPool, takeovers: &[Takeover]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for takeover in takeovers {
+        let orders = takeover.written_after(db).await;
+        let what = "written by an owner that was one no more";
+        found.extend(orders.into_iter().map(|it| (Some(it), what.to_owned())));
+    }
+    found
+}
+
+/// What is known of orders that are still open.
+pub(crate) async fn stuck(db: &PgPool, takeovers: &[Takeover]) -> String {
+    let late = written_too_late(db, takeovers).await;
+    let late: String = late.iter().map(|(order, what)| format!("{what}: {order:?}\n")).collect();
+    late + &books::stuck(db).await
 }
