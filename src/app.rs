@@ -202,11 +202,7 @@ fn pools(database: &Database) -> Pools {
 
 fn engine_settings(config: &ServeConfig, address: SocketAddr) -> EngineSettings {
     let name = config.replica_name.clone().unwrap_or_else(|| address.to_string());
-    let lease = LeaseSettings {
-        lease: limits::LEASE,
-        renew: limits::LEASE_RENEW_INTERVAL,
-        ..LeaseSettings::default()
-    };
+    let lease = LeaseSettings::of(config.lease);
     let handover_timeout = Duration::from_secs(1);
     EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
 }

@@ -19,10 +19,12 @@ impl From<ShopError> for Problem {
             ShopError::NotPlacing => Self::new(Code::Unavailable, detail),
             ShopError::OutcomeUnknown => Self::new(Code::OutcomeUnknown, detail),
             ShopError::NotFound(_) => Self::new(Code::NotFound, detail),
-            ShopError::TooLate(status) => Self::new(Code::TooLate, detail).with("status", status),
+            ShopError::TooLate(status) => {
+                Self::new(Code::TooLate, detail).with("order_status", status)
+            }
             ShopError::WrongCode => Self::new(Code::WrongCode, detail),
             ShopError::NotCollectable(status) => {
-                Self::new(Code::NotReady, detail).with("status", status)
+                Self::new(Code::NotReady, detail).with("order_status", status)
             }
             ShopError::AlreadyCollected => Self::new(Code::AlreadyCollected, detail),
             ShopError::NotWaiting => Self::new(Code::NotParked, detail),

@@ -17,7 +17,11 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, interval, sleep, timeout};
 use uuid::Uuid;
 
-use super::{Core, journal::lease, process::Identity};
+use super::{
+    Core,
+    journal::{Fence, lease},
+    process::Identity,
+};
 
 /// Buckets in all; fixed for life, for ids carry theirs.
 pub const BUCKETS: usize = 256;
@@ -45,6 +49,11 @@ impl Default for LeaseSettings {
 }
 
 impl LeaseSettings {
+    /// A lease of this length, renewed so often that two renewals may fail before it is lost.
+    pub fn of(lease: Duration) -> Self {
+        Self { lease, renew: lease * 3 / 10, ..Self::default() }
+    }
+
     fn trust(&self) -> Duration {
         self.lease * 2 / 3
     }
@@ -86,11 +95,20 @@ impl Ownership {
         (0..=u8::MAX).filter(|it| self.epoch(*it).is_some()).map(i16::from).collect()
     }
 
+    /// All buckets of ours with their epochs, in order.
+    pub(super) fn fence(&self) -> Fence {
+        let ours = (0..=u8::MAX).filter_map(|it| Some((i16::from(it), self.epoch(it)?)));
+        let (buckets, epochs) = ours.unzip();
+        Fence { buckets, epochs }
+    }
+
     /// The bucket for the next saga; `None` when no bucket is ours.
     pub(super) fn next_bucket(&self) -> Option<u8> {
         let placing = self.placing.read().unwrap_or_else(PoisonError::into_inner);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) / PLACINGS_A_BUCKET;
-        placing.get(turn % placing.len().max(1)).copied()
+        // One that was lost since stays in the list until the next tick.
+        let (left, right) = placing.split_at(turn % placing.len().max(1));
+        right.iter().chain(left).copied().find(|it| self.epoch(*it).is_some())
     }
 
     /// Takes over what the table says of these buckets; what it did not say is ours is not. False, and

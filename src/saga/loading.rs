@@ -78,15 +78,15 @@ impl<E: Send + Sync + 'static> Core<E> {
     /// Wakes what is due within the horizon.
     pub(super) async fn load_due(self: &Arc<Self>) -> sqlx::Result<()> {
         let buckets = self.ownership.buckets();
-        let loaded = self.load_due_in(&buckets).await;
+        let loaded = self.load_due_pages().await;
         self.doubt_after(&loaded, &buckets);
         loaded
     }
 
-    async fn load_due_in(self: &Arc<Self>, buckets: &[i16]) -> sqlx::Result<()> {
+    async fn load_due_pages(self: &Arc<Self>) -> sqlx::Result<()> {
         while self.live.len() < self.settings.live_max {
             let (horizon, page) = (as_ms(self.settings.horizon), self.settings.page);
-            let due = load::due(&self.drive, buckets, horizon, page).await?;
+            let due = load::due(&self.drive, &self.ownership.fence(), horizon, page).await?;
             let is_last = (due.len() as i64) < page;
             self.resume(due, Arrival::Woken, &[]).await?;
             if is_last {
@@ -139,7 +139,7 @@ impl<E: Send + Sync + 'static> Core<E> {
     }
 
     async fn wake(self: &Arc<Self>, sagas: &[Uuid], items: &[Item]) -> sqlx::Result<usize> {
-        let loaded = load::wake(&self.drive, sagas).await?;
+        let loaded = load::wake(&self.drive, &self.ownership.fence(), sagas).await?;
         let found = loaded.len();
         self.resume(loaded, Arrival::Woken, items).await?;
         Ok(found)

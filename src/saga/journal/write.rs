@@ -16,7 +16,7 @@ pub(super) struct Wrote {
 }
 
 /// The buckets of a batch with the epochs we believe in, sorted: the order in which they are locked.
-pub(super) struct Fence {
+pub(in crate::saga) struct Fence {
     pub buckets: Vec<i16>,
     pub epochs: Vec<i64>,
 }
@@ -61,6 +61,7 @@ pub(super) async fn lock_rows(
         "select s.saga_id, s.seq, s.cancel_requested
            from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
            join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
+          where s.closed_status is null
           order by s.bucket, s.saga_id
             for update of s",
         &buckets,
@@ -152,7 +153,8 @@ pub(super) async fn write<E>(
                  from x
                 where s.bucket = x.bucket and s.saga_id = x.saga_id and x.first > 1
                   and s.closed_status is null
-                  and s.seq = x.first - 1 and not (x.unless_cancelled and s.cancel_requested)
+                  and s.seq = x.first - 1 and s.closed_status is null
+                  and not (x.unless_cancelled and s.cancel_requested)
                returning s.saga_id),
            done as materialized (select saga_id from started union all select saga_id from moved),
            line as (

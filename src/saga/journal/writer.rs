@@ -27,6 +27,10 @@ const BATCH_MAX: usize = 4_096;
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
+/// How long the server lets a transaction of ours wait for its next statement: a process that was stopped in
+/// the middle of a batch must not hold its locks, above all the stock's, for as long as it is stopped.
+const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What every writer needs.
 pub(in crate::saga) struct WriterSettings<E> {
     pub options: PgConnectOptions,
@@ -164,8 +168,10 @@ impl<E: Send + Sync + 'static> Writer<E> {
             Ok(Ok(Ok((outcomes, lines)))) => {
                 metrics::histogram!("crema_journal_batch_size", "lane" => self.lane)
                     .record(batch.len() as f64);
+                // A batch that wrote nothing has no row in the feed, and takes no number.
+                let next = self.position.n + i64::from(!lines.is_empty());
                 settings.feed.publish(self.position.writer, self.position.n, lines);
-                self.position.n += 1;
+                self.position.n = next;
                 self.connection = Some(connection);
                 Ok(outcomes)
             }
@@ -190,7 +196,10 @@ impl<E: Send + Sync + 'static> Writer<E> {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        let connecting = PgConnection::connect_with(&self.settings.options);
+        let patience = IDLE_IN_TRANSACTION_TIMEOUT.as_millis().to_string();
+        let options = self.settings.options.clone();
+        let options = options.options([("idle_in_transaction_session_timeout", patience)]);
+        let connecting = PgConnection::connect_with(&options);
         match timeout(self.settings.commit_timeout, connecting).await {
             Ok(connected) => connected,
             Err(_) => Err(sqlx::Error::PoolTimedOut),
