@@ -18,11 +18,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use crate::{
-    config::{Participant as Played, Rehearsal, RehearseArgs, ServeConfig, Surroundings, limits},
+    config::{
+        Participant as Played, Rehearsal, RehearseArgs, ServeConfig, StepSettings, Surroundings,
+        limits, steps::time_or,
+    },
     http::{self, Counter, service},
     postgres::{self, ClusterConfig, Database, PoolSpec, Source},
     rehearsal::{self, Role},
-    saga::{EngineSettings, lease::LeaseSettings},
+    saga::{EngineSettings, Policy, lease::LeaseSettings},
     shop::{
         Opening, Pools, Shop,
         kitchen::Kitchen,
@@ -40,6 +43,8 @@ const DRAIN_REQUESTS: Duration = Duration::from_secs(4);
 const DRAIN_ATTEMPTS: Duration = Duration::from_secs(2);
 /// How often a replica that does not host the rehearsal asks where it is.
 const ADDRESS_EVERY: Duration = Duration::from_secs(2);
+/// How long the start waits for the rehearsal to appear: twice what it takes to notice that a host is gone.
+const STAND_INS_WAIT: Duration = Duration::from_secs(5);
 /// How often readiness is told anew.
 const READINESS_EVERY: Duration = Duration::from_millis(250);
 /// What the rehearsal's notices are signed with when nobody set a secret: its receiver checks nothing.
@@ -59,13 +64,15 @@ pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> 
     background.spawn(metrics.clone().upkeep(halt.clone()));
     let pools = pools(&database);
     let addresses = stand_ins(&config, &pools, &background, &halt);
+    await_stand_ins(&config, &addresses).await;
     let rehearsed = rehearsed(&config);
+    let policies = policies(&config.steps);
     let shop = Shop::open(Opening {
         options: database.connect_options(),
         pools,
-        participants: participants(&config, &addresses)?,
+        participants: participants(&config, &addresses, &policies)?,
         rehearsed,
-        policies: Policies::default(),
+        policies,
         engine: engine_settings(&config, address),
     })
     .await
@@ -195,6 +202,29 @@ fn engine_settings(config: &ServeConfig, address: SocketAddr) -> EngineSettings 
     EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
 }
 
+/// The steps' policies: the house's own, and over them what was said.
+fn policies(said: &StepSettings) -> Policies {
+    let usual = Policies::default();
+    let paced = |policy: Policy, attempts: Option<u32>, timeout| Policy {
+        attempts_max: attempts.unwrap_or(policy.attempts_max),
+        start_to_close: time_or(timeout, policy.start_to_close),
+        backoff: time_or(said.retry_backoff, policy.backoff),
+        backoff_max: time_or(said.retry_backoff_max, policy.backoff_max),
+        ..policy
+    };
+    let silence = usual.preparation.heartbeat.map(|it| time_or(said.preparation_silence, it));
+    let preparation = Policy { heartbeat: silence, ..usual.preparation };
+    Policies {
+        payment: paced(usual.payment, said.payment_attempts, said.payment_timeout),
+        preparation: paced(preparation, said.preparation_attempts, said.preparation_timeout),
+        notification: paced(
+            usual.notification,
+            said.notification_attempts,
+            said.notification_timeout,
+        ),
+    }
+}
+
 fn rehearsed(config: &ServeConfig) -> Rehearsed {
     let is = |played: &Played| *played == Played::Rehearsed;
     Rehearsed {
@@ -239,6 +269,20 @@ fn stand_ins(
     addresses
 }
 
+/// Lets the stand-ins appear before orders need them. Should they take long, orders wait for them instead.
+async fn await_stand_ins(config: &ServeConfig, addresses: &Addresses) {
+    if config.rehearsal == Rehearsal::Off {
+        return;
+    }
+    for address in addresses {
+        let known = async { address.clone().wait_for(Option::is_some).await.is_ok() };
+        if tokio::time::timeout(STAND_INS_WAIT, known).await.is_err() {
+            tracing::warn!("the rehearsal has not appeared yet; orders will wait for it");
+            return;
+        }
+    }
+}
+
 /// Tells the others where our rehearsal is, or asks them where theirs is.
 async fn follow_address(
     pool: sqlx::PgPool,
@@ -274,21 +318,37 @@ async fn follow_address(
     }
 }
 
-fn participants(config: &ServeConfig, addresses: &Addresses) -> anyhow::Result<Participants> {
-    let reached = |name, played: &Played, stand_in: &watch::Receiver<Option<Url>>| {
+fn participants(
+    config: &ServeConfig,
+    addresses: &Addresses,
+    policies: &Policies,
+) -> anyhow::Result<Participants> {
+    // A call may take as long as its attempt; only the kitchen's are short, for its ticket is looked up.
+    let one_call = |policy: &Policy| Limits {
+        first_byte_timeout: policy.start_to_close,
+        total_timeout: policy.start_to_close,
+        ..Limits::default()
+    };
+    let reached = |name, played: &Played, stand_in: &watch::Receiver<Option<Url>>, limits| {
         let base = match played {
             Played::Real(url) => watch::channel(Some(url.clone())).1,
             Played::Rehearsed => stand_in.clone(),
         };
-        Participant::new(name, base, Limits::default())
+        Participant::new(name, base, limits)
     };
     let [payment, kitchen, notifier] = addresses;
-    let notifier = reached("notifier", &config.notifier, notifier)?;
+    let by_notice = one_call(&policies.notification);
+    let notifier = reached("notifier", &config.notifier, notifier, by_notice)?;
     let secret = config.notifier_secret.clone().unwrap_or_else(|| REHEARSAL_SECRET.into());
     let webhook = Notifier::Webhook(Webhook::new(notifier, &[secret])?);
     Ok(Participants {
-        payments: Payments::new(reached("payment", &config.payment, payment)?),
-        kitchen: Kitchen::new(reached("kitchen", &config.kitchen, kitchen)?),
+        payments: Payments::new(reached(
+            "payment",
+            &config.payment,
+            payment,
+            one_call(&policies.payment),
+        )?),
+        kitchen: Kitchen::new(reached("kitchen", &config.kitchen, kitchen, Limits::default())?),
         notices: Notices { webhook },
     })
 }

@@ -8,6 +8,7 @@
 mod error;
 pub mod limits;
 mod settings;
+pub mod steps;
 
 use std::{
     net::SocketAddr,
@@ -21,6 +22,7 @@ use url::Url;
 pub use error::ConfigError;
 pub use limits::HttpLimits;
 pub use settings::{LogFormat, RehearseArgs, ServeArgs, Settings};
+pub use steps::StepSettings;
 
 /// Where the counter listens when nothing is said: the own machine only.
 pub const LISTEN_DEFAULT: SocketAddr =
@@ -105,6 +107,8 @@ pub struct ServeConfig {
     pub unsafe_durability: bool,
     /// Whether orders without an idempotency key are refused.
     pub require_idempotency_key: bool,
+    /// What was said of the steps' policies.
+    pub steps: StepSettings,
     /// What the counter lets in.
     pub http: HttpLimits,
     /// How log lines look.
@@ -155,6 +159,7 @@ impl ServeConfig {
         if connections == 0 {
             return Err(ConfigError::NoConnections);
         }
+        s.steps.check()?;
         let data_dir = s.data_dir.or_else(|| surroundings.data_dir());
         Ok(Self {
             listen,
@@ -168,6 +173,7 @@ impl ServeConfig {
             notifier_secret: s.notifier_secret,
             unsafe_durability: s.unsafe_durability.unwrap_or(false),
             require_idempotency_key: s.require_idempotency_key.unwrap_or(false),
+            steps: s.steps,
             http: HttpLimits { connections, ..HttpLimits::default() },
             log_format: s.log_format.unwrap_or_default(),
             replica_name: s.replica_name,

@@ -69,6 +69,18 @@ pub enum ConfigError {
     /// Nobody could connect.
     #[error("--max-connections must be at least 1")]
     NoConnections,
+    /// A step that is never tried.
+    #[error("{setting} must be at least 1")]
+    NoAttempts {
+        /// The flag's name.
+        setting: &'static str,
+    },
+    /// A time of a step that is none.
+    #[error("{setting} must be a time of more than nothing and at most a day, like 30s or 15m")]
+    StepTime {
+        /// The flag's name.
+        setting: &'static str,
+    },
     /// There is no place for the private database.
     #[error("there is no home folder to keep data in: give --data-dir (CREMA_DATA_DIR)")]
     NoDataDir,

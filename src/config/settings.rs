@@ -9,6 +9,8 @@ use clap::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::steps::StepSettings;
+
 /// The arguments of `crema serve`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeArgs {
@@ -108,6 +110,9 @@ pub struct Settings {
     /// What this replica is called in lists and logs [default: made from its boot id]
     #[arg(long, env = "CREMA_REPLICA_NAME", value_name = "NAME")]
     pub replica_name: Option<String>,
+    /// The policies of an order's steps.
+    #[command(flatten)]
+    pub steps: StepSettings,
 }
 
 impl Settings {
@@ -133,6 +138,7 @@ impl Settings {
             max_connections: self.max_connections.or(weaker.max_connections),
             log_format: self.log_format.or(weaker.log_format),
             replica_name: self.replica_name.or(weaker.replica_name),
+            steps: self.steps.or(weaker.steps),
         }
     }
 
