@@ -4,6 +4,8 @@
 //! [`cancel`](Shop::cancel), [`collect`](Shop::collect), and the counter's own business (menu, stock, mode).
 
 pub mod books;
+mod card;
+mod keys;
 pub mod kitchen;
 pub mod menu;
 pub mod message;
@@ -28,6 +30,7 @@ use uuid::Uuid;
 
 use self::{
     books::Effect,
+    keys::KeysInFlight,
     menu::{MenuCache, Unpriced},
     order::Malformed,
     rehearse::Rehearsed,
@@ -49,6 +52,7 @@ pub struct Shop {
     participants: Participants,
     rehearsed: Rehearsed,
     code_length: AtomicUsize,
+    keys: KeysInFlight,
 }
 
 /// The pools that a shop works with, apart so that none starves another.
@@ -153,6 +157,7 @@ impl Shop {
             participants,
             rehearsed,
             code_length: AtomicUsize::new(place::CODE_LENGTH_MIN),
+            keys: KeysInFlight::default(),
         }))
     }
 

@@ -15,7 +15,10 @@ use super::{
     saga::ORDER_SAGA,
     view::OrderView,
 };
-use crate::saga::{Lane, Refusal, StartError, Started};
+use crate::{
+    config::limits::IDEMPOTENCY_WAIT,
+    saga::{Lane, Refusal, StartError, Started},
+};
 
 /// Letters and digits that nobody mistakes for each other, read or heard.
 const LETTERS: &[u8] = b"ACDEFHJKLMNPRTUVWXY";
@@ -26,8 +29,8 @@ pub(super) const CODE_LENGTH_MIN: usize = 4;
 const CODE_LENGTH_MAX: usize = 12;
 /// Tries of one placing against a menu or a code that changed meanwhile.
 const TRIES_MAX: usize = 32;
-/// How long a repeated request waits for the first to be decided.
-const SAME_KEY_WAIT: Duration = Duration::from_secs(2);
+/// How long a request with a key waits to be decided. Who sends it again then loses nothing.
+const KEYED_WAIT: Duration = Duration::from_secs(10);
 
 /// What became of a request to place an order.
 #[derive(Debug, Clone)]
@@ -45,9 +48,11 @@ impl Shop {
         new.check(|of| self.rehearsed.is_real(of))?;
         let Some(key) = key else { return self.try_to_place(&new, None).await };
         let fingerprint = fingerprint(&new);
+        let first = self.keys.enter(&new.customer_id, &key);
+        let patience = if first.is_some() { KEYED_WAIT } else { IDEMPOTENCY_WAIT };
         let work = self.try_to_place(&new, Some((key, fingerprint)));
         // What is dropped at the deadline waits for a commit that goes on by itself.
-        match tokio::time::timeout(SAME_KEY_WAIT.saturating_mul(5), work).await {
+        match tokio::time::timeout(patience, work).await {
             Ok(placed) => placed,
             Err(_) => Err(ShopError::InProgress),
         }
