@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    books::{Effect, Money},
+    books::{Effect, Money, Notice},
     kitchen::{Kitchen, Ticket, TicketItem},
     message,
     notices::Notifier,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::saga::{
     Close, Cx, Done, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED,
+    event::Progress,
 };
 
 /// The definition's name and version: what an order is pinned to.
@@ -276,7 +277,8 @@ impl Step for Notification {
 /// reservation goes back and the customer is told in the commit that closes it.
 fn closing(order: &Order, ending: &Ending<'_>) -> Close<Effect> {
     let Some(cause) = ending.cause else {
-        return Close { status: "COMPLETED", reason: None, effects: vec![], lane: Lane::Own };
+        let effects = untold(order, ending).into_iter().collect();
+        return Close { status: "COMPLETED", reason: None, effects, lane: Lane::Own };
     };
     let refunded =
         ending.compensated(Payment::NAME).and_then(|it| it.get("refunded")?.as_i64()).unwrap_or(0);
@@ -292,6 +294,15 @@ fn closing(order: &Order, ending: &Ending<'_>) -> Close<Effect> {
         Effect::Notice(message::notice(saga_id, order, status, Some(&reason))),
     ];
     Close { status, reason: Some(reason), effects, lane: Lane::Shared }
+}
+
+/// The notice of completion, should the customer not have got it: listed, for people to see to.
+fn untold(order: &Order, ending: &Ending<'_>) -> Option<Effect> {
+    let step = ending.state.named(Notification::NAME)?;
+    let was_told = step.progress == Progress::Done;
+    let notice = message::notice(ending.saga_id, order, "COMPLETED", None);
+    let given_up_after = Some(step.attempts);
+    (!was_told).then_some(Effect::Notice(Notice { given_up_after, ..notice }))
 }
 
 /// The stable code for why an order did not complete.
