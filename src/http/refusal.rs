@@ -18,10 +18,13 @@ impl From<ShopError> for Problem {
             ShopError::InProgress => Self::new(Code::InProgress, detail),
             ShopError::NotPlacing => Self::new(Code::Unavailable, detail),
             ShopError::NotFound(_) => Self::new(Code::NotFound, detail),
-            ShopError::TooLate(status) => Self::new(Code::TooLate, detail).with("status", status),
+            // Not `status`: that member is HTTP's (RFC 9457).
+            ShopError::TooLate(status) => {
+                Self::new(Code::TooLate, detail).with("order_status", status)
+            }
             ShopError::WrongCode => Self::new(Code::WrongCode, detail),
             ShopError::NotCollectable(status) => {
-                Self::new(Code::NotReady, detail).with("status", status)
+                Self::new(Code::NotReady, detail).with("order_status", status)
             }
             ShopError::AlreadyCollected => Self::new(Code::AlreadyCollected, detail),
             ShopError::NotWaiting => Self::new(Code::NotParked, detail),
