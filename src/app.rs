@@ -19,11 +19,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{RehearseArgs, ServeConfig, Surroundings, limits},
+    config::{RehearseArgs, ServeConfig, StepSettings, Surroundings, limits, steps::time_or},
     http::{self, Counter, service},
     postgres::{self, ClusterConfig, Database, PoolSpec, Source},
     rehearsal,
-    saga::{EngineSettings, lease::LeaseSettings},
+    saga::{EngineSettings, Policy, lease::LeaseSettings},
     shop::{Opening, Pools, Shop, rehearse::Rehearsed, saga::Policies},
     telemetry::Metrics,
 };
@@ -51,13 +51,15 @@ pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> 
     let pools = pools(&database);
     background.spawn(sample_pools(pools.clone(), halt.clone()));
     let addresses = played::stand_ins(&config, &pools, &background, &halt);
+    played::await_stand_ins(&config, &addresses).await;
     let rehearsed = played::rehearsed(&config);
+    let policies = policies(&config.steps);
     let shop = Shop::open(Opening {
         options: database.connect_options(),
         pools,
-        participants: played::participants(&config, &addresses)?,
+        participants: played::participants(&config, &addresses, &policies)?,
         rehearsed,
-        policies: Policies::default(),
+        policies,
         engine: engine_settings(&config, address),
     })
     .await
@@ -205,6 +207,29 @@ fn engine_settings(config: &ServeConfig, address: SocketAddr) -> EngineSettings 
     let lease = LeaseSettings::of(config.lease);
     let handover_timeout = Duration::from_secs(1);
     EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
+}
+
+/// The steps' policies: the house's own, and over them what was said.
+fn policies(said: &StepSettings) -> Policies {
+    let usual = Policies::default();
+    let paced = |policy: Policy, attempts: Option<u32>, timeout| Policy {
+        attempts_max: attempts.unwrap_or(policy.attempts_max),
+        start_to_close: time_or(timeout, policy.start_to_close),
+        backoff: time_or(said.retry_backoff, policy.backoff),
+        backoff_max: time_or(said.retry_backoff_max, policy.backoff_max),
+        ..policy
+    };
+    let silence = usual.preparation.heartbeat.map(|it| time_or(said.preparation_silence, it));
+    let preparation = Policy { heartbeat: silence, ..usual.preparation };
+    Policies {
+        payment: paced(usual.payment, said.payment_attempts, said.payment_timeout),
+        preparation: paced(preparation, said.preparation_attempts, said.preparation_timeout),
+        notification: paced(
+            usual.notification,
+            said.notification_attempts,
+            said.notification_timeout,
+        ),
+    }
 }
 
 /// Says where to go, and what to try.

@@ -8,6 +8,7 @@
 mod error;
 pub mod limits;
 mod settings;
+pub mod steps;
 
 use std::{
     net::SocketAddr,
@@ -22,6 +23,7 @@ use url::Url;
 pub use error::ConfigError;
 pub use limits::HttpLimits;
 pub use settings::{LogFormat, RehearseArgs, ServeArgs, Settings};
+pub use steps::StepSettings;
 
 /// Where the counter listens when nothing is said: the own machine only.
 pub const LISTEN_DEFAULT: SocketAddr =
@@ -106,6 +108,8 @@ pub struct ServeConfig {
     pub unsafe_durability: bool,
     /// Whether orders without an idempotency key are refused.
     pub require_idempotency_key: bool,
+    /// What was said of the steps' policies.
+    pub steps: StepSettings,
     /// What the counter lets in.
     pub http: HttpLimits,
     /// How long this replica may be silent before the others take its orders over.
@@ -162,6 +166,7 @@ impl ServeConfig {
         if !(limits::LEASE_SECONDS_MIN..=limits::LEASE_SECONDS_MAX).contains(&lease_seconds) {
             return Err(ConfigError::Lease);
         }
+        s.steps.check()?;
         let data_dir = s.data_dir.or_else(|| surroundings.data_dir());
         Ok(Self {
             listen,
@@ -175,6 +180,7 @@ impl ServeConfig {
             notifier_secret: s.notifier_secret,
             unsafe_durability: s.unsafe_durability.unwrap_or(false),
             require_idempotency_key: s.require_idempotency_key.unwrap_or(false),
+            steps: s.steps,
             http: HttpLimits { connections, ..HttpLimits::default() },
             lease: Duration::from_secs(lease_seconds.into()),
             log_format: s.log_format.unwrap_or_default(),

@@ -9,6 +9,7 @@ use url::Url;
 use crate::{
     config::{Participant as Played, Rehearsal, ServeConfig},
     rehearsal::{self, Role},
+    saga::Policy,
     shop::{
         Pools,
         kitchen::Kitchen,
@@ -16,7 +17,7 @@ use crate::{
         participant::{Limits, Participant},
         payments::Payments,
         rehearse::{self, Rehearsed},
-        saga::{Notices, Participants},
+        saga::{Notices, Participants, Policies},
     },
 };
 
@@ -24,6 +25,8 @@ use crate::{
 const ADDRESS_EVERY: Duration = Duration::from_secs(5);
 /// How often it asks while it does not know: orders wait for the answer.
 const ADDRESS_SOON: Duration = Duration::from_millis(250);
+/// How long the start waits for the rehearsal to appear: twice what it takes to notice that a host is gone.
+const STAND_INS_WAIT: Duration = Duration::from_secs(5);
 /// What the rehearsal's notices are signed with when nobody set a secret: its receiver checks nothing.
 const REHEARSAL_SECRET: &str = "whsec_Y3JlbWEtcmVoZWFyc2FsLW5vdC1hLXNlY3JldA==";
 
@@ -117,25 +120,52 @@ async fn shared_address(pool: &sqlx::PgPool, ours: Option<&Url>) -> sqlx::Result
     }
 }
 
+/// Lets the stand-ins appear before orders need them. Should they take long, orders wait for them instead.
+pub(super) async fn await_stand_ins(config: &ServeConfig, addresses: &Addresses) {
+    if config.rehearsal == Rehearsal::Off {
+        return;
+    }
+    for address in addresses {
+        let known = async { address.clone().wait_for(Option::is_some).await.is_ok() };
+        if tokio::time::timeout(STAND_INS_WAIT, known).await.is_err() {
+            tracing::warn!("the rehearsal has not appeared yet; orders will wait for it");
+            return;
+        }
+    }
+}
+
 /// The participants' clients.
 pub(super) fn participants(
     config: &ServeConfig,
     addresses: &Addresses,
+    policies: &Policies,
 ) -> anyhow::Result<Participants> {
-    let reached = |name, played: &Played, stand_in: &watch::Receiver<Option<Url>>| {
+    // A call may take as long as its attempt; only the kitchen's are short, for its ticket is looked up.
+    let one_call = |policy: &Policy| Limits {
+        first_byte_timeout: policy.start_to_close,
+        total_timeout: policy.start_to_close,
+        ..Limits::default()
+    };
+    let reached = |name, played: &Played, stand_in: &watch::Receiver<Option<Url>>, limits| {
         let base = match played {
             Played::Real(url) => watch::channel(Some(url.clone())).1,
             Played::Rehearsed => stand_in.clone(),
         };
-        Participant::new(name, base, Limits::default())
+        Participant::new(name, base, limits)
     };
     let [payment, kitchen, notifier] = addresses;
-    let notifier = reached("notifier", &config.notifier, notifier)?;
+    let by_notice = one_call(&policies.notification);
+    let notifier = reached("notifier", &config.notifier, notifier, by_notice)?;
     let secret = config.notifier_secret.clone().unwrap_or_else(|| REHEARSAL_SECRET.into());
     let webhook = Notifier::Webhook(Webhook::new(notifier, &[secret])?);
     Ok(Participants {
-        payments: Payments::new(reached("payment", &config.payment, payment)?),
-        kitchen: Kitchen::new(reached("kitchen", &config.kitchen, kitchen)?),
+        payments: Payments::new(reached(
+            "payment",
+            &config.payment,
+            payment,
+            one_call(&policies.payment),
+        )?),
+        kitchen: Kitchen::new(reached("kitchen", &config.kitchen, kitchen, Limits::default())?),
         notices: Notices { webhook },
     })
 }

@@ -73,6 +73,18 @@ pub enum ConfigError {
     #[error("--lease-seconds must be {min} to {max}, and the same for all replicas",
         min = super::limits::LEASE_SECONDS_MIN, max = super::limits::LEASE_SECONDS_MAX)]
     Lease,
+    /// A step that is never tried.
+    #[error("{setting} must be at least 1")]
+    NoAttempts {
+        /// The flag's name.
+        setting: &'static str,
+    },
+    /// A time of a step that is none.
+    #[error("{setting} must be a time of more than nothing and at most a day, like 30s or 15m")]
+    StepTime {
+        /// The flag's name.
+        setting: &'static str,
+    },
     /// There is no place for the private database.
     #[error("there is no home folder to keep data in: give --data-dir (CREMA_DATA_DIR)")]
     NoDataDir,

@@ -9,6 +9,8 @@ use clap::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::steps::StepSettings;
+
 /// The arguments of `crema serve`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeArgs {
@@ -111,6 +113,9 @@ pub struct Settings {
     /// What this replica is called in lists and logs [default: made from its boot id]
     #[arg(long, env = "CREMA_REPLICA_NAME", value_name = "NAME")]
     pub replica_name: Option<String>,
+    /// The policies of an order's steps.
+    #[command(flatten)]
+    pub steps: StepSettings,
 }
 
 impl Settings {
@@ -137,6 +142,7 @@ impl Settings {
             lease_seconds: self.lease_seconds.or(weaker.lease_seconds),
             log_format: self.log_format.or(weaker.log_format),
             replica_name: self.replica_name.or(weaker.replica_name),
+            steps: self.steps.or(weaker.steps),
         }
     }
 

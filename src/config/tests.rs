@@ -1,5 +1,7 @@
 //! What wins over what, and what is refused.
 
+use std::time::Duration;
+
 use clap::Parser;
 
 use super::*;
@@ -152,4 +154,20 @@ fn an_address_below_a_base_ignores_the_slash() {
         let url = below(&base.parse().unwrap(), "payment");
         assert!(url.path().ends_with("/payment") && !url.path().contains("//"), "{url}");
     }
+}
+
+#[test]
+fn the_steps_policies_can_be_set_by_flag_and_by_file() {
+    let file = "[steps]\npayment_timeout = '2s'\nretry_backoff = '250ms'";
+    let file = parse_file(Path::new("crema.toml"), file).unwrap();
+    let said = said(&["--payment-timeout=1m30s", "--preparation-attempts=7"]);
+    let steps = ServeConfig::resolve(said, file, &user()).unwrap().steps;
+    assert_eq!(steps::time_or(steps.payment_timeout, Duration::ZERO), Duration::from_secs(90));
+    assert_eq!(steps::time_or(steps.retry_backoff, Duration::ZERO), Duration::from_millis(250));
+    assert_eq!((steps.payment_attempts, steps.preparation_attempts), (None, Some(7)));
+    for wrong in ["--payment-timeout=0s", "--retry-backoff=-1s", "--preparation-timeout=25h"] {
+        assert!(refusal(&[wrong]).contains("like 30s"), "{wrong}");
+    }
+    assert!(refusal(&["--notification-attempts=0"]).contains("at least 1"));
+    assert!(parse_file(Path::new("crema.toml"), "[steps]\npayment_time = '2s'").is_err());
 }

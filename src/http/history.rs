@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use axum::{
     Json,
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
@@ -117,10 +117,13 @@ async fn whole(
 }
 
 /// Follow the history of an order, as server-sent events with `seq` as their id. Resume with
-/// `Last-Event-ID`: every line comes exactly once. The stream ends after the order's last line.
+/// `Last-Event-ID`: every line comes exactly once. The stream ends after the order's last line; whoever
+/// resumes after that one gets 204, which tells browsers not to come again.
 #[utoipa::path(get, path = "/v1/orders/{id}/events", tag = "orders",
     params(("id" = Uuid, Path), ("Last-Event-ID" = Option<i32>, Header)), responses(
         (status = OK, content_type = "text/event-stream", body = String),
+        (status = NO_CONTENT, description = "There is nothing after `Last-Event-ID`, and never will be"),
+        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
         (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn of_order(
@@ -134,8 +137,10 @@ async fn of_order(
     };
     let shop = counter.shop.clone();
     let looked = counter.tasks.spawn(async move { shop.lines(id, 0).await }).await;
-    if looked.unwrap_or(Err(ShopError::NotPlacing))?.is_empty() {
-        return Err(ShopError::NotFound("order").into());
+    let lines = looked.unwrap_or(Err(ShopError::NotPlacing))?;
+    let last = lines.last().ok_or(ShopError::NotFound("order"))?;
+    if last.kind == "closed" && last.seq <= after {
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let (events, stream) = mpsc::channel(BACKLOG);
     let task = counter.clone();

@@ -6,6 +6,7 @@
 
 mod admit;
 mod counter;
+mod described;
 pub mod extract;
 mod held;
 mod history;
@@ -28,9 +29,9 @@ use tower_http::compression::{
     CompressionLayer, CompressionLevel,
     predicate::{NotForContentType, Predicate, SizeAbove},
 };
-use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use described::openapi_yaml;
 pub use observe::RequestId;
 use problem::{Code, Problem};
 
@@ -38,31 +39,6 @@ use crate::{config::HttpLimits, shop::Shop};
 
 /// Below this many bytes an answer fits one packet, and compressing it gains nothing.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
-
-/// The API's description; each room of handlers adds its routes.
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Crema", description = "Orders of a coffee shop, and the sagas that fulfil them."),
-    tags(
-        (name = "orders", description = "Placing orders, and what becomes of them"),
-        (name = "shop", description = "The menu, the stock, and whether the shop is open"),
-        (name = "operators", description = "For those who run the service"),
-        (name = "service", description = "For those who watch over the process"),
-    ),
-    components(schemas(Problem))
-)]
-struct Description;
-
-/// The API's description as the binary knows it, in YAML.
-///
-/// # Errors
-/// Whatever the YAML writer says; it never does for a description that was tested once.
-pub fn openapi_yaml() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    let mut description = Description::openapi();
-    description.merge(api().into_openapi());
-    description.merge(service::routes().into_openapi());
-    Ok(description.to_yaml()?)
-}
 
 /// What the handlers share.
 #[derive(Clone)]

@@ -79,6 +79,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         let detail = "An Idempotency-Key is 1 to 255 printable ASCII characters, once.";
         return Err(Problem::new(Code::IdempotencyKeyInvalid, detail));
     }
+    // It is stored, so no card number may stand in it.
+    text("the Idempotency-Key", key, 1, IDEMPOTENCY_KEY_BYTES_MAX)?;
     Ok(Some(key.to_owned()))
 }
 
@@ -122,7 +124,9 @@ async fn get(
     };
     let seen = headers.get(header::IF_NONE_MATCH).and_then(|it| it.to_str().ok());
     let tag = etag(&order);
-    if seen.is_some_and(|it| it == "*" || it.split(',').any(|one| one.trim() == tag)) {
+    // Weak comparison (RFC 9110, 13.1.2): whoever compresses on the way makes a tag weak.
+    let is_it = |one: &str| one.trim().trim_start_matches("W/") == tag;
+    if seen.is_some_and(|it| it == "*" || it.split(',').any(is_it)) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
     let mut response = etagged(&order).into_response();

@@ -19,6 +19,7 @@ impl From<ShopError> for Problem {
             ShopError::NotPlacing => Self::new(Code::Unavailable, detail),
             ShopError::OutcomeUnknown => Self::new(Code::OutcomeUnknown, detail),
             ShopError::NotFound(_) => Self::new(Code::NotFound, detail),
+            // Not `status`: that member is HTTP's (RFC 9457).
             ShopError::TooLate(status) => {
                 Self::new(Code::TooLate, detail).with("order_status", status)
             }

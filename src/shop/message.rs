@@ -23,7 +23,8 @@ pub fn notice(order_id: Uuid, order: &Order, status: &'static str, reason: Optio
         },
     });
     let message_id = format!("{order_id}/{}", status.to_lowercase());
-    Notice { message_id, channel: order.channel, body: body.to_string() }
+    let (channel, body) = (order.channel, body.to_string());
+    Notice { message_id, channel, body, given_up_after: None }
 }
 
 /// What happened, whether money was returned, and the pickup code where there is one.

@@ -4,6 +4,7 @@
 //! [`cancel`](Shop::cancel), [`collect`](Shop::collect), and the counter's own business (menu, stock, mode).
 
 pub mod books;
+mod card;
 mod in_flight;
 pub mod kitchen;
 pub mod menu;

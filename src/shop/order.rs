@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::card::is_card_number;
+
 /// Items of one order at most: a table's round, not a warehouse's.
 pub const ITEMS_MAX: usize = 50;
 /// Pieces of one item at most.
@@ -206,6 +208,10 @@ impl NewOrder {
         }
         if let Some(to) = self.notify.as_ref().and_then(|it| it.to.as_ref()) {
             text("/notify/to", to, 1, NAME_CHARS_MAX)?;
+            if !to.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it)) {
+                let must = "the name of an endpoint, of letters, digits and any of . _ -";
+                return Err(Malformed::Field("/notify/to".into(), must.to_owned()));
+            }
         }
         if self.attributes.len() > ATTRIBUTES_MAX {
             let must = format!("{ATTRIBUTES_MAX} entries at most");
@@ -248,37 +254,4 @@ pub fn text(pointer: &str, value: &str, min: usize, max: usize) -> Result<(), Ma
         return Err(Malformed::CardNumber(pointer.to_owned()));
     }
     Ok(())
-}
-
-/// Whether a text holds 13 to 19 digits, spaces and dashes aside, that pass the Luhn check
-/// (ISO/IEC 7812-1, annex B).
-pub fn is_card_number(value: &str) -> bool {
-    let mut run: Vec<u32> = Vec::new();
-    for character in value.chars().chain(std::iter::once('.')) {
-        match character.to_digit(10) {
-            Some(digit) => run.push(digit),
-            None if matches!(character, ' ' | '-') && !run.is_empty() => {}
-            None => {
-                if (13..=19).contains(&run.len()) && luhn(&run) {
-                    return true;
-                }
-                run.clear();
-            }
-        }
-    }
-    false
-}
-
-fn luhn(digits: &[u32]) -> bool {
-    let sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(place, digit)| match (place % 2, digit * 2) {
-            (0, _) => *digit,
-            (_, doubled) if doubled > 9 => doubled - 9,
-            (_, doubled) => doubled,
-        })
-        .sum();
-    sum.is_multiple_of(10)
 }

@@ -1,6 +1,6 @@
 //! Placing an order: check, price, commit.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
 
 use rand::seq::IndexedRandom;
 use serde_json::Value;
@@ -16,7 +16,10 @@ use super::{
     saga::ORDER_SAGA,
     view::OrderView,
 };
-use crate::saga::{Lane, Refusal, StartError, Started};
+use crate::{
+    config::limits::IDEMPOTENCY_WAIT,
+    saga::{Lane, Refusal, StartError, Started},
+};
 
 /// Letters and digits that nobody mistakes for each other, read or heard.
 const LETTERS: &[u8] = b"ACDEFHJKLMNPRTUVWXY";
@@ -27,8 +30,6 @@ pub(super) const CODE_LENGTH_MIN: usize = 4;
 const CODE_LENGTH_MAX: usize = 12;
 /// Tries of one placing against a menu or a code that changed meanwhile.
 const TRIES_MAX: usize = 32;
-/// How long a repeated request waits for the first to be decided.
-const SAME_KEY_WAIT: Duration = Duration::from_secs(2);
 
 /// What became of a request to place an order.
 #[derive(Debug, Clone)]
@@ -47,7 +48,7 @@ impl Shop {
         let Some(key) = key else { return self.try_to_place(&new, None).await };
         let fingerprint = fingerprint(&new);
         let named = (new.customer_id.clone(), key.clone());
-        let deadline = Instant::now() + SAME_KEY_WAIT;
+        let deadline = Instant::now() + IDEMPOTENCY_WAIT;
         loop {
             let mut first = match self.in_flight.enter(&named) {
                 Ok(_turn) => return self.try_to_place(&new, Some((key, fingerprint))).await,

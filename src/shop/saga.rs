@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 pub use self::steps::{Deducted, Inventory, Notification, Payment, Preparation};
 use super::{
-    books::Effect,
+    books::{Effect, Notice},
     kitchen::Kitchen,
     message,
     notices::Notifier,
@@ -16,7 +16,9 @@ use super::{
     participant::Call,
     payments::Payments,
 };
-use crate::saga::{Close, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED};
+use crate::saga::{
+    Close, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED, event::Progress,
+};
 
 /// The definition's name and version: what an order is pinned to.
 pub const ORDER_SAGA: (&str, i32) = ("order", 1);
@@ -88,7 +90,7 @@ pub fn order_saga(
     let Participants { payments, kitchen, notices } = participants;
     let closing = move |order: &Order, ending: &Ending<'_>| {
         let close = closing(order, ending);
-        if !close.effects.is_empty() {
+        if close.status != "COMPLETED" {
             notices_due.notify_one();
         }
         close
@@ -104,7 +106,8 @@ pub fn order_saga(
 /// reservation goes back and the customer is told in the commit that closes it.
 fn closing(order: &Order, ending: &Ending<'_>) -> Close<Effect> {
     let Some(cause) = ending.cause else {
-        return Close { status: "COMPLETED", reason: None, effects: vec![], lane: Lane::Own };
+        let effects = untold(order, ending).into_iter().collect();
+        return Close { status: "COMPLETED", reason: None, effects, lane: Lane::Own };
     };
     let refunded =
         ending.compensated(Payment::NAME).and_then(|it| it.get("refunded")?.as_i64()).unwrap_or(0);
@@ -120,6 +123,15 @@ fn closing(order: &Order, ending: &Ending<'_>) -> Close<Effect> {
         Effect::Notice(message::notice(saga_id, order, status, Some(&reason))),
     ];
     Close { status, reason: Some(reason), effects, lane: Lane::Shared }
+}
+
+/// The notice of completion, should the customer not have got it: listed, for people to see to.
+fn untold(order: &Order, ending: &Ending<'_>) -> Option<Effect> {
+    let step = ending.state.named(Notification::NAME)?;
+    let was_told = step.progress == Progress::Done;
+    let notice = message::notice(ending.saga_id, order, "COMPLETED", None);
+    let given_up_after = Some(step.attempts);
+    (!was_told).then_some(Effect::Notice(Notice { given_up_after, ..notice }))
 }
 
 /// The stable code for why an order did not complete.

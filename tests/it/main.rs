@@ -4,4 +4,6 @@
 
 mod cluster;
 mod engine;
+mod openapi;
+mod shop;
 mod world;

@@ -204,16 +204,22 @@ async fn write_notices(
     let orders: Vec<Uuid> = notices.iter().map(|(it, _)| *it).collect();
     let channels: Vec<&str> = notices.iter().map(|(_, it)| channel_name(it.channel)).collect();
     let bodies: Vec<&str> = notices.iter().map(|(_, it)| it.body.as_str()).collect();
+    let attempts: Vec<Option<i32>> = notices
+        .iter()
+        .map(|(_, it)| it.given_up_after.map(|it| i32::try_from(it).unwrap_or(i32::MAX)))
+        .collect();
     sqlx::query!(
-        "insert into outbox (bucket, message_id, order_id, channel, body)
-         select x.bucket, x.message_id, x.order_id, x.channel, x.body::json
-           from unnest($1::smallint[], $2::text[], $3::uuid[], $4::text[], $5::text[])
-             as x (bucket, message_id, order_id, channel, body)",
+        "insert into outbox (bucket, message_id, order_id, channel, body, attempts, given_up_at)
+         select x.bucket, x.message_id, x.order_id, x.channel, x.body::json, coalesce(x.attempts, 0),
+                case when x.attempts is not null then now() end
+           from unnest($1::smallint[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::integer[])
+             as x (bucket, message_id, order_id, channel, body, attempts)",
         &buckets,
         &ids as &[&str],
         &orders,
         &channels as &[&str],
         &bodies as &[&str],
+        &attempts as &[Option<i32>],
     )
     .execute(connection)
     .await?;

@@ -84,6 +84,8 @@ pub struct Notice {
     pub channel: Channel,
     /// JSON text.
     pub body: String,
+    /// The attempts after which it was given up already: then it is only listed.
+    pub given_up_after: Option<u32>,
 }
 
 /// The codes of refusals by `apply`.

@@ -1,11 +1,18 @@
 //! What the tests stand on.
 
+pub(crate) mod api;
 pub(crate) mod cluster;
+pub(crate) mod house;
+pub(crate) mod replica;
+pub(crate) mod sse;
 
 use std::time::{Duration, Instant};
 
 /// The one deadline of all tests: generous, as it only ends a wait for something that will never come.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often a wait looks that cannot be told.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Waits until `holds`, looking every few milliseconds, and fails after [`DEADLINE`].
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

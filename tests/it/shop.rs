@@ -1,0 +1,15 @@
+//! The shop as its customers and operators see it: the built binary, over HTTP, with its rehearsal.
+
+mod cancel;
+mod failing;
+mod happy;
+mod hostile;
+mod keys;
+mod lists;
+mod operators;
+mod races;
+mod reading;
+mod replicas;
+mod scarce;
+mod start;
+mod streams;

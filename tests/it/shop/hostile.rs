@@ -1,0 +1,347 @@
+//! Requests that make no sense: each gets its refusal, and nothing is written.
+
+use serde_json::{Value, json};
+
+use crate::world::{
+    api::{Answer, Api, order_of, order_with},
+    house::{FAST, House},
+};
+
+const CARD: &str = "4111 1111-1111 1111";
+/// What a refusal must not let slip about what is behind the counter.
+const INSIDES: [&str; 9] = [
+    "select ",
+    "insert ",
+    "update ",
+    "sqlx",
+    "postgres",
+    "constraint",
+    "relation",
+    "panicked",
+    "src/",
+];
+
+/// A house whose payment provider is real, so that only the other moods are allowed.
+async fn real_payments() -> House {
+    House::with(&[&FAST[..], &["--rehearsal", "--payment-url=http://127.0.0.1:9"]].concat()).await
+}
+
+/// Runs the requests, each with the refusal that is due; nothing may have been written in the end.
+async fn refuse_all(house: &House, requests: Vec<(reqwest::RequestBuilder, u16, &str)>) {
+    let api = house.api();
+    let before = house.rows().await;
+    for (request, status, code) in requests {
+        let shown = format!("{request:?}");
+        let answer = api.send(request).await;
+        assert_eq!(answer.refusal(), (status, code.to_owned()), "{shown}\n{}", answer.text);
+        let text = answer.text.to_lowercase();
+        for inside in INSIDES {
+            assert!(!text.contains(inside), "{shown}\n{text}");
+        }
+        assert!(!text.replace([' ', '-'], "").contains("4111111111111111"), "{text}");
+    }
+    assert_eq!(house.rows().await, before, "a refusal wrote something");
+}
+
+fn raw(api: &Api, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
+    let post = api.http.post(api.url("/v1/orders"));
+    post.header("content-type", "application/json").body(body)
+}
+
+/// A good order with one member replaced, found by its JSON pointer.
+fn changed(pointer: &str, value: Value) -> Value {
+    let mut order = order_of("latte");
+    order["items"][0]["note"] = json!("n");
+    order["items"][0]["price"] = json!(480);
+    order["expected_total"] = json!(480);
+    order["notify"] = json!({ "channel": "log", "to": "counter" });
+    order["attributes"] = json!({ "table": "7" });
+    let (parent, member) = pointer.rsplit_once('/').unwrap();
+    let parent = order.pointer_mut(parent).unwrap();
+    parent[member] = value;
+    order
+}
+
+#[tokio::test]
+async fn orders_that_make_no_sense_are_refused_and_leave_nothing() {
+    let house = real_payments().await;
+    let api = house.api();
+    let long = "x".repeat(300);
+    let mut requests = Vec::new();
+    for (pointer, value, code) in [
+        ("/colour", json!("red"), "body_invalid"),
+        ("/items/0/colour", json!("red"), "body_invalid"),
+        ("/payment/card", json!("x"), "body_invalid"),
+        ("/notify/url", json!("http://evil.example"), "body_invalid"),
+        ("/notify/to", json!("http://evil.example/hook"), "body_invalid"),
+        ("/notify/channel", json!("pigeon"), "body_invalid"),
+        ("/items/0/quantity", json!(1.0), "body_invalid"),
+        ("/items/0/quantity", json!(1.5), "body_invalid"),
+        ("/items/0/quantity", json!("1"), "body_invalid"),
+        ("/items/0/quantity", json!(1e30), "body_invalid"),
+        ("/items/0/quantity", json!(u64::MAX), "body_invalid"),
+        ("/items/0/quantity", json!(0), "quantity_limit"),
+        ("/items/0/quantity", json!(-1), "quantity_limit"),
+        ("/items/0/quantity", json!(101), "quantity_limit"),
+        ("/items/0/quantity", json!(i64::MAX), "quantity_limit"),
+        ("/items/0/price", json!(4.8), "body_invalid"),
+        ("/items/0/price", json!("480"), "body_invalid"),
+        ("/expected_total", json!(480.0), "body_invalid"),
+        ("/items", json!([]), "quantity_limit"),
+        ("/items", json!({}), "body_invalid"),
+        ("/items/0/item", json!("tea"), "item_unknown"),
+        ("/items/0/item", json!("latte' or 1=1; --"), "item_unknown"),
+        ("/items/0/item", json!(""), "body_invalid"),
+        ("/items/0/item", json!(null), "body_invalid"),
+        ("/items/0/item", json!(long), "body_invalid"),
+        ("/items/0/note", json!(long), "body_invalid"),
+        ("/items/0/note", json!("a\u{0}b"), "body_invalid"),
+        ("/customer_id", json!(""), "body_invalid"),
+        ("/customer_id", json!(long), "body_invalid"),
+        ("/customer_id", json!("a\u{0}"), "body_invalid"),
+        ("/customer_id", json!(7), "body_invalid"),
+        ("/payment/method_token", json!(""), "body_invalid"),
+        ("/payment", json!("tok_visa"), "body_invalid"),
+        ("/attributes/table", json!(7), "body_invalid"),
+        ("/attributes/table", json!("\u{0}"), "body_invalid"),
+        ("/attributes/rehearse.kitchen", json!("sing"), "body_invalid"),
+        ("/attributes/rehearse.waiter", json!("slow"), "body_invalid"),
+        ("/attributes/rehearse.payment", json!("decline"), "rehearsal_only"),
+        ("/attributes/rehearse.refund", json!("down"), "rehearsal_only"),
+        ("/customer_id", json!(CARD), "card_number_refused"),
+        ("/items/0/item", json!(CARD), "card_number_refused"),
+        ("/items/0/note", json!(format!("pay with {CARD}, please")), "card_number_refused"),
+        ("/payment/method_token", json!("4111111111111111"), "card_number_refused"),
+        ("/notify/to", json!(CARD), "card_number_refused"),
+        ("/attributes/table", json!(CARD), "card_number_refused"),
+        ("/attributes/4111111111111111", json!("x"), "card_number_refused"),
+    ] {
+        let request = api.http.post(api.url("/v1/orders")).json(&changed(pointer, value));
+        requests.push((request, 422, code));
+    }
+    for (pointer, value, code) in [
+        ("/items/0/price", json!(479), "price_changed"),
+        ("/expected_total", json!(-480), "price_changed"),
+    ] {
+        let request = api.http.post(api.url("/v1/orders")).json(&changed(pointer, value));
+        requests.push((request, 409, code));
+    }
+    refuse_all(&house, requests).await;
+}
+
+#[tokio::test]
+async fn bodies_that_are_none_are_refused_and_leave_nothing() {
+    let house = House::new().await;
+    let api = house.api();
+    let item = json!({ "item": "latte", "quantity": 1 });
+    let many = |n: usize| {
+        let mut order = order_of("latte");
+        order["items"] = Value::Array(vec![item.clone(); n]);
+        order.to_string()
+    };
+    let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    let mut latin: Vec<u8> = order_of("latte").to_string().into_bytes();
+    let at = latin.windows(3).position(|it| it == b"ada").unwrap();
+    latin[at] = 0xE9;
+    let attributes: Vec<(String, String)> =
+        (0..17).map(|n| (format!("a{n}"), "x".to_owned())).collect();
+    let attributes: Vec<(&str, &str)> = attributes.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let plain = api.http.post(api.url("/v1/orders")).body(order_of("latte").to_string());
+    let xml = api.http.post(api.url("/v1/orders")).header("content-type", "text/xml").body("<a/>");
+    let requests = vec![
+        (raw(&api, ""), 400, "body_unreadable"),
+        (raw(&api, "{"), 400, "body_unreadable"),
+        (raw(&api, "{} {}"), 422, "body_invalid"),
+        (raw(&api, "null"), 422, "body_invalid"),
+        (raw(&api, format!("{} x", order_of("latte"))), 400, "body_unreadable"),
+        (raw(&api, latin), 422, "body_invalid"),
+        (raw(&api, nested(40)), 422, "body_invalid"),
+        (raw(&api, nested(30_000)), 422, "body_invalid"),
+        (raw(&api, many(51)), 422, "quantity_limit"),
+        (raw(&api, many(10_000)), 413, "body_too_large"),
+        (raw(&api, vec![b' '; 1024 * 1024]), 413, "body_too_large"),
+        (raw(&api, order_with(&attributes).to_string()), 422, "body_invalid"),
+        (raw(&api, r#"{"customer_id":"a","customer_id":"b"}"#), 422, "body_invalid"),
+        (plain, 415, "unsupported_media_type"),
+        (xml, 415, "unsupported_media_type"),
+    ];
+    refuse_all(&house, requests).await;
+}
+
+#[tokio::test]
+async fn addresses_that_make_no_sense_are_refused() {
+    let house = House::new().await;
+    let api = house.api();
+    let id = uuid::Uuid::now_v7();
+    let far = "9".repeat(200);
+    let mut requests = Vec::new();
+    for (path, status, code) in [
+        ("/v1/orders/7".to_owned(), 400, "invalid_id"),
+        ("/v1/orders/%00".to_owned(), 400, "invalid_id"),
+        (format!("/v1/orders/{far}/history"), 400, "invalid_id"),
+        (format!("/v1/orders/{id}x/events"), 400, "invalid_id"),
+        (format!("/v1/orders/{id}"), 404, "not_found"),
+        (format!("/v1/orders/{id}/history"), 404, "not_found"),
+        (format!("/v1/orders/{id}/events"), 404, "not_found"),
+        (format!("/v1/orders/{id}?wait=soon"), 400, "invalid_query"),
+        (format!("/v1/orders/{id}?wait=-1s"), 400, "invalid_query"),
+        (format!("/v1/orders/{id}?wait=99999999999s"), 400, "invalid_query"),
+        (format!("/v1/orders/{id}?wait=1s&until=DONE"), 400, "invalid_query"),
+        (format!("/v1/orders/{id}?colour=red"), 400, "invalid_query"),
+        ("/v1/orders?limit=0".to_owned(), 400, "invalid_query"),
+        ("/v1/orders?limit=201".to_owned(), 400, "invalid_query"),
+        ("/v1/orders?limit=ten".to_owned(), 400, "invalid_query"),
+        ("/v1/orders?status=DONE".to_owned(), 400, "invalid_query"),
+        ("/v1/orders?attention=maybe".to_owned(), 400, "invalid_query"),
+        ("/v1/orders?created_from=yesterday".to_owned(), 400, "invalid_query"),
+        ("/v1/orders?customer_id=a%00".to_owned(), 400, "invalid_query"),
+        ("/v1/orders?colour=red".to_owned(), 400, "invalid_query"),
+        ("/v1/orders?cursor=!".to_owned(), 400, "invalid_cursor"),
+        ("/v1/orders?cursor=AAAA".to_owned(), 400, "invalid_cursor"),
+        (format!("/v1/orders?cursor={far}"), 400, "invalid_cursor"),
+        ("/v1/nothing".to_owned(), 404, "not_found"),
+        ("/".to_owned() + &far, 404, "not_found"),
+    ] {
+        requests.push((api.http.get(api.url(&path)), status, code));
+    }
+    let placed = api.place(&order_of("latte")).await;
+    api.end(&placed).await;
+    for (path, last) in [
+        (format!("/v1/orders/{placed}/events"), "x"),
+        (format!("/v1/orders/{placed}/events"), "-1"),
+        ("/v1/events".to_owned(), "x"),
+        ("/v1/events".to_owned(), "AAAA"),
+    ] {
+        let request = api.http.get(api.url(&path)).header("last-event-id", last);
+        requests.push((request, 400, "invalid_cursor"));
+    }
+    requests.push((api.http.delete(api.url("/v1/menu")), 405, "method_not_allowed"));
+    refuse_all(&house, requests).await;
+}
+
+#[tokio::test]
+async fn what_operators_and_customers_cannot_ask_is_refused() {
+    let house = House::new().await;
+    let api = house.api();
+    let id = api.place(&order_of("latte")).await;
+    api.end(&id).await;
+    let long = "x".repeat(201);
+    let mut requests = Vec::new();
+    for (path, body, status, code) in [
+        (format!("/v1/orders/{id}/cancel"), json!({ "by": "robot" }), 422, "body_invalid"),
+        (format!("/v1/orders/{id}/cancel"), json!({ "reason": long }), 422, "body_invalid"),
+        (format!("/v1/orders/{id}/cancel"), json!({ "reason": CARD }), 422, "card_number_refused"),
+        (format!("/v1/orders/{id}/cancel"), json!({ "force": true }), 422, "body_invalid"),
+        (format!("/v1/orders/{id}/collect"), json!({}), 422, "body_invalid"),
+        (format!("/v1/orders/{id}/collect"), json!({ "code": "\u{0}" }), 422, "body_invalid"),
+        (format!("/v1/orders/{id}/collect"), json!({ "code": "" }), 403, "wrong_code"),
+        (format!("/v1/orders/{id}/retry"), json!({ "reason": long }), 422, "body_invalid"),
+        (format!("/v1/orders/{id}/retry"), json!({}), 409, "not_parked"),
+        ("/v1/orders/nope/retry".to_owned(), json!({}), 400, "invalid_id"),
+        (
+            "/v1/stock/milk/adjust".to_owned(),
+            json!({ "delta": 0.5, "reason": "x" }),
+            422,
+            "body_invalid",
+        ),
+        (
+            "/v1/stock/milk/adjust".to_owned(),
+            json!({ "delta": 1, "reason": "" }),
+            422,
+            "body_invalid",
+        ),
+        ("/v1/stock/milk/adjust".to_owned(), json!({ "delta": 1 }), 422, "body_invalid"),
+        (
+            "/v1/stock/milk/adjust".to_owned(),
+            json!({ "delta": 1, "reason": CARD }),
+            422,
+            "card_number_refused",
+        ),
+        (
+            "/v1/stock/milk/adjust".to_owned(),
+            json!({ "delta": i64::MIN, "reason": "x" }),
+            422,
+            "body_invalid",
+        ),
+        (
+            "/v1/stock/milk/adjust".to_owned(),
+            json!({ "delta": -1_000_000, "reason": "x" }),
+            409,
+            "stock_conflict",
+        ),
+        (
+            "/v1/stock/gold/adjust".to_owned(),
+            json!({ "delta": 1, "reason": "x" }),
+            404,
+            "not_found",
+        ),
+        (
+            "/v1/stock/%00/adjust".to_owned(),
+            json!({ "delta": 1, "reason": "x" }),
+            400,
+            "invalid_id",
+        ),
+    ] {
+        requests.push((api.http.post(api.url(&path)).json(&body), status, code));
+    }
+    let item =
+        |price: Value, recipe: Value| json!({ "name": "Tea", "price": price, "recipe": recipe });
+    for (path, body, status, code) in [
+        ("/v1/menu/items/tea", item(json!(-1), json!({})), 422, "body_invalid"),
+        ("/v1/menu/items/tea", item(json!(2.5), json!({})), 422, "body_invalid"),
+        ("/v1/menu/items/tea", item(json!(100_000_001), json!({})), 422, "body_invalid"),
+        ("/v1/menu/items/tea", item(json!(1), json!({ "milk": 0 })), 422, "body_invalid"),
+        ("/v1/menu/items/tea", item(json!(1), json!({ "milk": 1.5 })), 422, "body_invalid"),
+        ("/v1/menu/items/tea", item(json!(1), json!({ "gold": 1 })), 404, "not_found"),
+        (
+            "/v1/menu/items/tea",
+            json!({ "name": CARD, "price": 1, "recipe": {} }),
+            422,
+            "card_number_refused",
+        ),
+        ("/v1/menu/items/%00", item(json!(1), json!({})), 400, "invalid_id"),
+        ("/v1/shop", json!({ "mode": "ajar" }), 422, "body_invalid"),
+        ("/v1/shop", json!({ "mode": "open", "max_open_orders": -1 }), 422, "body_invalid"),
+        ("/v1/shop", json!({ "mode": "open", "max_open_orders": 1.5 }), 422, "body_invalid"),
+        ("/v1/shop", json!({}), 422, "body_invalid"),
+    ] {
+        requests.push((api.http.put(api.url(path)).json(&body), status, code));
+    }
+    refuse_all(&house, requests).await;
+}
+
+#[tokio::test]
+async fn texts_from_all_over_the_world_are_kept_as_they_are() {
+    let house = House::shared().await;
+    let api = house.api();
+    let mut order = order_of("latte");
+    let odd = "Ωmega 'quoted' \"double\" \\ back\tslash {curly} $1 %s 🥐 e\u{301} \u{202e}";
+    order["customer_id"] = json!(format!("ada {odd}"));
+    order["items"][0]["note"] = json!(odd);
+    order["attributes"] = json!({ odd: odd });
+    let placed = api.post_keyed(&order, "a key with spaces & \"quotes\" \\ {}~").await.expect(201);
+    let id = placed["id"].as_str().unwrap();
+    let end = house.audited(&api, id).await.order;
+    assert_eq!(end["items"][0]["note"], odd);
+    assert_eq!(
+        (&end["attributes"], &end["customer_id"]),
+        (&order["attributes"], &order["customer_id"])
+    );
+    let answer: Answer = {
+        let query = [(format!("attr.{odd}"), odd.to_owned())];
+        let url = url::Url::parse_with_params(&api.url("/v1/orders"), query).unwrap();
+        api.send(api.http.get(url)).await
+    };
+    assert_eq!(answer.expect(200)["orders"][0]["id"], *id);
+}
+
+#[tokio::test]
+async fn an_id_made_of_digits_is_no_card_number() {
+    let house = House::shared().await;
+    let api = house.api();
+    let mut order = order_of("espresso");
+    // A UUID may hold sixteen digits in a row that pass the check of card numbers.
+    order["customer_id"] = json!("41111111-1111-1111-a000-00000000000a");
+    order["attributes"] = json!({ "cart": "cart_41111111-1111-1111-a000-00000000000a" });
+    api.place(&order).await;
+}

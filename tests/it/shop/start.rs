@@ -1,0 +1,101 @@
+//! The binary at its start: what it refuses, with which exit code and which words.
+
+use std::{net::TcpListener, process::Command};
+
+use crate::world::{
+    cluster::{Place, TestDb},
+    replica::{crema, run_to_end},
+};
+
+/// `EX_CONFIG`: starting again will not help.
+const CONFIG: i32 = 78;
+
+fn refusal(command: &mut Command) -> (Option<i32>, String) {
+    let output = run_to_end(command);
+    let text = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), text)
+}
+
+/// `crema serve` with a data folder of its own.
+fn serve(place: &Place, more: &[&str]) -> Command {
+    let mut command = crema();
+    command.arg("serve").arg("--data-dir").arg(place.base()).args(more);
+    command
+}
+
+fn assert_says(said: (Option<i32>, String), code: i32, words: &[&str]) {
+    let (status, text) = said;
+    assert_eq!(status, Some(code), "{text}");
+    for word in words {
+        assert!(text.contains(word), "`{word}` is missing: {text}");
+    }
+    assert!(!text.contains("panicked") && !text.contains("s3cret"), "{text}");
+}
+
+async fn database() -> String {
+    TestDb::new().await.url().to_owned()
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = refusal(&mut serve(&place, &["--listen", &address]));
+    assert_says(said, 1, &[&address, "is taken", "--listen"]);
+    assert!(!place.base().exists(), "a start that fails leaves no cluster behind");
+}
+
+#[tokio::test]
+async fn missing_postgres_programs_are_named_with_a_way_out() {
+    let (place, empty) = (Place::new(), tempfile::tempdir().unwrap());
+    let bin = empty.path().to_str().unwrap();
+    let said = refusal(&mut serve(&place, &["--listen=127.0.0.1:0", "--pg-bin", bin]));
+    assert_says(said, 1, &[bin, "apt install postgresql", "--pg-bin", "--database-url"]);
+}
+
+#[tokio::test]
+async fn an_unreachable_database_is_named_without_its_password() {
+    let place = Place::new();
+    let url = "--database-url=postgres://ada:s3cret@127.0.0.1:1/shop";
+    let said = refusal(&mut serve(&place, &["--listen=127.0.0.1:0", "--rehearsal", url]));
+    assert_says(said, 1, &["127.0.0.1:1", "shop"]);
+}
+
+#[tokio::test]
+async fn an_outside_database_without_participants_asks_for_a_word() {
+    let place = Place::new();
+    let url = format!("--database-url={}", database().await);
+    let said = refusal(&mut serve(&place, &["--listen=127.0.0.1:0", &url]));
+    assert_says(said, CONFIG, &["--payment-url", "--rehearsal"]);
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_must_be_asked_for() {
+    let place = Place::new();
+    let said = refusal(&mut serve(&place, &["--listen=0.0.0.0:0"]));
+    assert_says(said, CONFIG, &["0.0.0.0:0", "--insecure"]);
+}
+
+#[tokio::test]
+async fn a_database_that_loses_commits_is_refused() {
+    let place = Place::new();
+    let url = format!("{}&options=-c%20synchronous_commit%3Doff", database().await);
+    let url = format!("--database-url={url}");
+    let said = refusal(&mut serve(&place, &["--listen=127.0.0.1:0", "--rehearsal", &url]));
+    assert_says(said, 1, &["synchronous_commit=off", "--unsafe-durability"]);
+}
+
+#[tokio::test]
+async fn wrong_settings_are_refused_before_anything_is_touched() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.base()).unwrap();
+    let file = place.base().join("crema.toml");
+    std::fs::write(&file, "listen = '127.0.0.1:0'\n[steps]\npayment_timeout = 'long'\n").unwrap();
+    let said = refusal(crema().arg("serve").arg("--config").arg(&file));
+    assert_says(said, CONFIG, &["crema.toml", "line 3"]);
+    let said = refusal(&mut serve(&place, &["--payment-attempts=0"]));
+    assert_says(said, CONFIG, &["--payment-attempts"]);
+    let said = refusal(&mut serve(&place, &["--payment-attempts=many"]));
+    assert_says(said, 2, &["--payment-attempts"]);
+}
