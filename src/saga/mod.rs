@@ -29,13 +29,16 @@ mod engine;
 pub mod event;
 pub mod feed;
 pub mod history;
+mod house;
 pub mod journal;
 pub mod lease;
 pub mod line;
 mod live;
 mod loading;
+mod reads;
 mod runner;
 pub mod step;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod tick;
