@@ -12,7 +12,7 @@
 //!
 //! A step touches no database. What it changes in our own tables it returns as **effects**, data that commits
 //! with the line that tells of them, through the one function that the engine was given
-//! ([`Apply`](journal::Apply)). So a local effect is exactly once, and the engine knows no shop.
+//! ([`Apply`]). So a local effect is exactly once, and the engine knows no shop.
 //!
 //! Sagas live in 256 **buckets**, leased by **replicas** ([`lease`]); every write carries the bucket's
 //! **epoch**, the fencing token. Transitions of all running sagas are committed in groups ([`journal`]).
