@@ -14,12 +14,11 @@ use super::{
     definition::{Plan, Saga},
     event::{Event, State},
     feed::Feed,
-    history::{HistoryError, SagaView},
+    house::CHANNEL,
     journal::{
         self, Apply, Journal, Refusal, Row, Transition, Verdict, WriterSettings, bucket_of,
         inbox::{self, CancelVerdict},
         lease, load,
-        read::{self, JournalLine, SagaRow},
     },
     lease::Ownership,
     line::Line,
@@ -27,9 +26,6 @@ use super::{
     runner::Running,
     step::Lane,
 };
-
-/// The channel on which replicas hint to each other that an inbox was written to.
-const CHANNEL: &str = "crema_inbox";
 
 /// An engine in the making.
 pub struct EngineBuilder<E> {
@@ -42,7 +38,7 @@ pub struct EngineBuilder<E> {
 
 /// Drives sagas. Clones share everything.
 pub struct Engine<E> {
-    core: Arc<Core<E>>,
+    pub(super) core: Arc<Core<E>>,
 }
 
 impl<E> Clone for Engine<E> {
@@ -184,7 +180,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
             start: Some((plan.name, plan.version)),
             first_seq: 1,
             lines: vec![line],
-            row: first_row(plan.label),
+            row: Row::first(plan.label),
             effects,
             lane,
             taken: Vec::new(),
@@ -250,72 +246,9 @@ impl<E: Send + Sync + 'static> Engine<E> {
         }
     }
 
-    /// A saga as its journal tells it; `None` when there is none.
-    pub async fn view(
-        &self,
-        pool: &PgPool,
-        saga_id: Uuid,
-    ) -> sqlx::Result<Option<Result<SagaView, HistoryError>>> {
-        Ok(self.views(pool, &[saga_id]).await?.pop())
-    }
-
-    /// Several sagas, in the order of their ids given; those that do not exist are left out.
-    pub async fn views(
-        &self,
-        pool: &PgPool,
-        sagas: &[Uuid],
-    ) -> sqlx::Result<Vec<Result<SagaView, HistoryError>>> {
-        // Rows first: lines beyond a row's number are then left out, and both tell the same moment.
-        let rows = read::rows(pool, sagas).await?;
-        let lines = read::lines(pool, sagas, 0).await?;
-        let mut rows: HashMap<Uuid, SagaRow> =
-            rows.into_iter().map(|it| (it.saga_id, it)).collect();
-        let of = |id: Uuid| {
-            let from = lines.partition_point(|it| it.saga_id < id);
-            let to = lines.partition_point(|it| it.saga_id <= id);
-            lines.get(from..to).unwrap_or_default()
-        };
-        Ok(sagas
-            .iter()
-            .filter_map(|id| rows.remove(id))
-            .filter_map(|row| {
-                let plan =
-                    self.core.plans.get(&(row.definition.clone(), row.definition_version))?;
-                let lines = of(row.saga_id);
-                Some(SagaView::of(plan, row, lines))
-            })
-            .collect())
-    }
-
-    /// What a saga was started with, as JSON text; `None` when there is none.
-    pub async fn input(&self, pool: &PgPool, saga_id: Uuid) -> sqlx::Result<Option<String>> {
-        let first = read::lines_by_key(pool, &[saga_id], &[1]).await?;
-        Ok(first.into_iter().next().map(|it| it.data))
-    }
-
     /// Makes a visible change that is none of the engine's show in the saga's version.
     pub async fn touch(&self, connection: &mut PgConnection, saga_id: Uuid) -> sqlx::Result<()> {
         inbox::touch(connection, saga_id).await
-    }
-
-    /// The journal of a saga after a line.
-    pub async fn lines(
-        &self,
-        pool: &PgPool,
-        saga_id: Uuid,
-        after_seq: i32,
-    ) -> sqlx::Result<Vec<JournalLine>> {
-        read::lines(pool, &[saga_id], after_seq).await
-    }
-
-    /// Sagas that need a person.
-    pub async fn needing_attention(&self, pool: &PgPool, limit: i64) -> sqlx::Result<Vec<SagaRow>> {
-        read::needing_attention(pool, limit).await
-    }
-
-    /// The replicas.
-    pub async fn replicas(&self, pool: &PgPool) -> sqlx::Result<Vec<lease::Replica>> {
-        lease::replicas(pool).await
     }
 
     /// How far the running attempt of a saga has come, if it runs here and says so.
@@ -354,61 +287,5 @@ impl<E: Send + Sync + 'static> Engine<E> {
         core.halt.cancel();
         core.tasks.close();
         core.tasks.wait().await;
-    }
-}
-
-fn first_row(label: &'static str) -> Row {
-    Row {
-        label: Cow::Borrowed(label),
-        cursor: 0,
-        past_pivot: false,
-        unless_cancelled: false,
-        wake_in_ms: None,
-        attention: None,
-        closed: None,
-    }
-}
-
-impl<E: Send + Sync + 'static> Core<E> {
-    /// Turns the other replicas' hints into looks. Whatever is missed, the next tick finds.
-    async fn listen(self: Arc<Self>) {
-        loop {
-            let heard = async {
-                let mut listener = sqlx::postgres::PgListener::connect_with(&self.drive).await?;
-                listener.listen(CHANNEL).await?;
-                loop {
-                    listener.recv().await?;
-                    self.look_now.notify_one();
-                }
-            };
-            let result: sqlx::Result<()> = tokio::select! {
-                () = self.halt.cancelled() => return,
-                result = heard => result,
-            };
-            if let Err(error) = result {
-                tracing::debug!(%error, "not listening; looking every second meanwhile");
-            }
-            tokio::select! {
-                () = self.halt.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            }
-        }
-    }
-
-    /// Once an hour: partitions ahead of time, old feed rows away.
-    async fn keep_house(self: Arc<Self>) {
-        const FEED_KEPT_S: f64 = 86_400.0;
-        let mut ticks = tokio::time::interval(Duration::from_secs(3_600));
-        loop {
-            tokio::select! {
-                () = self.halt.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
-            let pruned = journal::feed::prune(&self.drive, FEED_KEPT_S).await;
-            let made = load::ensure_partitions(&self.drive).await;
-            if let Err(error) = pruned.map(|_| ()).and(made) {
-                tracing::warn!(%error, "housekeeping failed; it is tried again in an hour");
-            }
-        }
     }
 }

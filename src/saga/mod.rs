@@ -12,7 +12,7 @@
 //!
 //! A step touches no database. What it changes in our own tables it returns as **effects**, data that commits
 //! with the line that tells of them, through the one function that the engine was given
-//! ([`Apply`](journal::Apply)). So a local effect is exactly once, and the engine knows no shop.
+//! ([`Apply`]). So a local effect is exactly once, and the engine knows no shop.
 //!
 //! Sagas live in 256 **buckets**, leased by **replicas** ([`lease`]); every write carries the bucket's
 //! **epoch**, the fencing token. Transitions of all running sagas are committed in groups ([`journal`]).
@@ -29,14 +29,17 @@ mod engine;
 pub mod event;
 pub mod feed;
 pub mod history;
+mod house;
 pub mod journal;
 pub mod lease;
 pub mod line;
 mod live;
 mod loading;
 mod process;
+mod reads;
 mod runner;
 pub mod step;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod tick;

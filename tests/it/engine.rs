@@ -3,6 +3,7 @@
 mod attempts;
 mod cancel;
 mod commits;
+mod crash_loop;
 mod effects;
 mod faults;
 mod feed;
@@ -10,4 +11,5 @@ mod harness;
 mod replicas;
 mod rest;
 mod rig;
+mod sagas;
 mod toys;

@@ -18,6 +18,7 @@ pub(super) mod lease;
 pub(super) mod load;
 mod queue;
 pub(super) mod read;
+mod unknown;
 mod write;
 mod writer;
 
@@ -74,6 +75,21 @@ pub(super) struct Row {
     pub wake_in_ms: Option<i64>,
     pub attention: Option<String>,
     pub closed: Option<(Cow<'static, str>, Option<String>)>,
+}
+
+impl Row {
+    /// A saga that was just started.
+    pub(super) fn first(label: &'static str) -> Self {
+        Self {
+            label: Cow::Borrowed(label),
+            cursor: 0,
+            past_pivot: false,
+            unless_cancelled: false,
+            wake_in_ms: None,
+            attention: None,
+            closed: None,
+        }
+    }
 }
 
 /// What became of a transition. Losing is a value here, not an error.

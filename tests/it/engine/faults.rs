@@ -115,7 +115,7 @@ async fn relay(client: TcpStream, server: UnixStream, number: usize, cuts: Arc<A
         commits += usize::from(is_commit);
         if is_commit && commits > 3 + number % 5 {
             cuts.fetch_add(1, Ordering::SeqCst);
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 back.abort();
                 return;
             }

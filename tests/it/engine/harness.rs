@@ -43,14 +43,15 @@ async fn failure_at_each_step_unwinds_exactly_what_may_have_happened() {
     ];
     for (saga, steps, pivot) in SAGAS {
         // Behind the pivot nothing fails any more.
-        for failing in 0..pivot.map_or(steps, |it| it + 1) {
+        let may_fail = &NAMES[..pivot.map_or(steps, |it| it + 1)];
+        for (failing, name) in may_fail.iter().enumerate() {
             for (mood, settled) in failures {
-                let toy = Toy::default().with(NAMES[failing], mood);
+                let toy = Toy::default().with(name, mood);
                 let (saga_id, status) = rig.run(&engine, saga, toy).await;
                 assert_eq!(status, "FAILED");
                 let taken_back: Vec<_> = rig.world.ledger(saga_id);
                 let taken_back = taken_back.iter().filter(|it| it.1 != Act::Did);
-                let itself = settled.map(|act| (NAMES[failing], act));
+                let itself = settled.map(|act| (*name, act));
                 let before = (0..failing).rev().map(|it| (NAMES[it], Act::Undid));
                 let expected: Vec<_> = itself.into_iter().chain(before).collect();
                 assert_eq!(taken_back.copied().collect::<Vec<_>>(), expected, "{saga} {failing}");
@@ -61,7 +62,7 @@ async fn failure_at_each_step_unwinds_exactly_what_may_have_happened() {
                         .await
                         .unwrap();
                 let refused = mood == Mood::Refuse;
-                let unavailable = format!("{}_unavailable", NAMES[failing]);
+                let unavailable = format!("{name}_unavailable");
                 assert_eq!(cause, if refused { "toy_refused" } else { unavailable.as_str() });
             }
         }

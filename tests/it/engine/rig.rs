@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::{
     effects::{Effect, TABLE, apply},
-    toys::{Act, Toy, World, forward, pivoted, plain},
+    sagas::{forward, pivoted, plain},
+    toys::{Act, Toy, World},
 };
 use crate::world::{cluster::TestDb, until};
 

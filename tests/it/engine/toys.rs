@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crema::saga::{Close, Cx, Done, Lane, Policy, Saga, Step, StepError, definition::Ending};
+use crema::saga::{Cx, Done, Policy, Step, StepError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -24,7 +24,7 @@ pub(crate) struct Toy {
     /// By step's name; `a.undo` is the compensation of `a`.
     moods: BTreeMap<String, Mood>,
     /// By step's name; `close` is the end.
-    effects: BTreeMap<String, Vec<Effect>>,
+    pub effects: BTreeMap<String, Vec<Effect>>,
 }
 
 /// How a participant behaves.
@@ -292,39 +292,4 @@ impl<const N: usize> Step for Leg<N> {
         self.world.unhappen(cx.saga_id, NAMES[N]);
         Ok(input.done(&undo, json!({ "undone": true })))
     }
-}
-
-fn close(input: &Toy, ending: &Ending<'_>) -> Close<Effect> {
-    let status = match ending.cause {
-        None => "COMPLETED",
-        Some("cancelled") => "CANCELLED",
-        Some(_) => "FAILED",
-    };
-    let effects = input.effects.get("close").cloned().unwrap_or_default();
-    Close { status, reason: ending.cause.map(str::to_owned), effects, lane: Lane::Own }
-}
-
-/// Three steps, each of which can be taken back; no pivot.
-pub(crate) fn plain(world: &World, policy: Policy) -> Saga<Toy, Effect> {
-    Saga::new("plain", 1, "NEW", close)
-        .step(Leg::<0> { world: world.clone(), policy })
-        .step(Leg::<1> { world: world.clone(), policy })
-        .step(Leg::<2> { world: world.clone(), policy })
-}
-
-/// Two steps, a pivot, and one that the saga can go on without.
-pub(crate) fn pivoted(world: &World, policy: Policy) -> Saga<Toy, Effect> {
-    Saga::new("pivoted", 1, "NEW", close)
-        .step(Leg::<0> { world: world.clone(), policy })
-        .step(Leg::<1> { world: world.clone(), policy })
-        .pivot(Leg::<2> { world: world.clone(), policy })
-        .best_effort(Leg::<3> { world: world.clone(), policy })
-}
-
-/// A pivot, and a step behind it that must be done.
-pub(crate) fn forward(world: &World, policy: Policy) -> Saga<Toy, Effect> {
-    Saga::new("forward", 1, "NEW", close)
-        .step(Leg::<0> { world: world.clone(), policy })
-        .pivot(Leg::<1> { world: world.clone(), policy })
-        .step(Leg::<2> { world: world.clone(), policy })
 }

@@ -1,0 +1,55 @@
+//! What an engine does beside its sagas: hearing the others, keeping the tables in order.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Core,
+    journal::{self, load},
+};
+
+/// The channel on which replicas hint to each other that an inbox was written to.
+pub(super) const CHANNEL: &str = "crema_inbox";
+
+impl<E: Send + Sync + 'static> Core<E> {
+    /// Turns the other replicas' hints into looks. Whatever is missed, the next tick finds.
+    pub(super) async fn listen(self: Arc<Self>) {
+        loop {
+            let heard = async {
+                let mut listener = sqlx::postgres::PgListener::connect_with(&self.drive).await?;
+                listener.listen(CHANNEL).await?;
+                loop {
+                    listener.recv().await?;
+                    self.look_now.notify_one();
+                }
+            };
+            let result: sqlx::Result<()> = tokio::select! {
+                () = self.halt.cancelled() => return,
+                result = heard => result,
+            };
+            if let Err(error) = result {
+                tracing::debug!(%error, "not listening; looking every second meanwhile");
+            }
+            tokio::select! {
+                () = self.halt.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    /// Once an hour: partitions ahead of time, old feed rows away.
+    pub(super) async fn keep_house(self: Arc<Self>) {
+        const FEED_KEPT_S: f64 = 86_400.0;
+        let mut ticks = tokio::time::interval(Duration::from_secs(3_600));
+        loop {
+            tokio::select! {
+                () = self.halt.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let pruned = journal::feed::prune(&self.drive, FEED_KEPT_S).await;
+            let made = load::ensure_partitions(&self.drive).await;
+            if let Err(error) = pruned.map(|_| ()).and(made) {
+                tracing::warn!(%error, "housekeeping failed; it is tried again in an hour");
+            }
+        }
+    }
+}
