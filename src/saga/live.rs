@@ -134,8 +134,7 @@ impl LiveSagas {
     /// How far the running attempt of a saga has come, if it runs here and says so.
     pub(super) fn progress(&self, saga_id: Uuid) -> Option<Value> {
         let live = lock(&self.sagas).get(&saga_id).cloned()?;
-        let progress = lock(&live.progress).clone();
-        progress
+        lock(&live.progress).clone()
     }
 
     /// Hands items to the sagas they are for, and returns the ids of those that are not here.
