@@ -29,11 +29,11 @@ sqlx: ## .sqlx is what the queries and migrations say
 test: ## all tests (openapi.yaml and the rules of the house are among them)
 	cargo test --locked
 
-# The same test as in `make check`, for longer. Say more with CREMA_CRASH_ORDERS=… CREMA_CRASH_SECONDS=…
+# The same test as in `make check`, for longer. Say more with CREMA_CRASH_ORDERS=… CREMA_CRASH_ROUNDS=… CREMA_CRASH_SEED=…
 CREMA_CRASH_ORDERS ?= 2000
-CREMA_CRASH_SECONDS ?= 300
+CREMA_CRASH_ROUNDS ?= 20
 crash: ## SIGKILL at random for some minutes, then an audit of books and ledgers
-	CREMA_CRASH_ORDERS=$(CREMA_CRASH_ORDERS) CREMA_CRASH_SECONDS=$(CREMA_CRASH_SECONDS) \
+	CREMA_CRASH_ORDERS=$(CREMA_CRASH_ORDERS) CREMA_CRASH_ROUNDS=$(CREMA_CRASH_ROUNDS) \
 	  cargo test --locked --test crash -- --nocapture
 
 bench: ## throughput and latency, as ratios within one run

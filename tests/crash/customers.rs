@@ -26,9 +26,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 const ITEMS: [(&str, i64); 4] =
     [("espresso", 250), ("cappuccino", 450), ("mocha", 520), ("croissant", 300)];
 
+type Attributes = &'static [(&'static str, &'static str)];
+
 /// What goes wrong with an order, how often (of 100), and whether its customer always cancels it: an order
 /// with a kitchen that hangs would take minutes to give up.
-const MOODS: [(u32, &[(&str, &str)], bool); 14] = [
+const MOODS: [(u32, Attributes, bool); 14] = [
     (50, &[], false),
     (5, &[("rehearse.payment", "decline")], false),
     (6, &[("rehearse.payment", "answer_lost")], false),
@@ -254,7 +256,7 @@ impl Crowd {
     }
 }
 
-fn mood(chance: &mut StdRng) -> (&'static [(&'static str, &'static str)], bool) {
+fn mood(chance: &mut StdRng) -> (Attributes, bool) {
     let mut dice = chance.random_range(0..100);
     let found = MOODS.iter().find(|(share, _, _)| match dice < *share {
         true => true,

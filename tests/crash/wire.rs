@@ -18,7 +18,7 @@ async fn commits_whose_answers_are_lost_lose_and_double_nothing() {
     let customers = crowd.come();
     scene.finish(&crowd, customers).await;
     let (before, after) = proxy.cuts();
-    println!("cut {before} times before a commit and {after} times after one");
+    eprintln!("cut {before} times before a commit and {after} times after one");
     assert!(before > 0 && after > 0, "{before} and {after}");
 }
 

@@ -66,10 +66,10 @@ fn cancels(record: &Record, order: &Ended, say: &mut impl FnMut(String)) {
             Told::Ok(_) if order.status == "COMPLETED" || !order.cancelled => {
                 say(format!("cancelled ({told:?}) and {}", order.status));
             }
-            Told::Fail(_, Some(at)) if matches!(at.as_str(), "READY" | "COMPLETED") => {
-                if order.status != "COMPLETED" {
-                    say(format!("too late to cancel at {at}, and {}", order.status));
-                }
+            Told::Fail(_, Some(at))
+                if matches!(at.as_str(), "READY" | "COMPLETED") && order.status != "COMPLETED" =>
+            {
+                say(format!("too late to cancel at {at}, and {}", order.status));
             }
             Told::Fail(_, Some(at)) if is_final(at) && *at != order.status => {
                 say(format!("too late to cancel, being {at}, and {}", order.status));

@@ -53,7 +53,7 @@ pub(crate) async fn audit(
     found.extend(history::check(&orders, records));
     if found.is_empty() {
         let placed = records.iter().filter(|it| it.id().is_some()).count();
-        println!("{} orders, {placed} of them answered 201: {}", orders.len(), tally(&orders));
+        eprintln!("{} orders, {placed} of them answered 201: {}", orders.len(), tally(&orders));
         return;
     }
     let mut told = format!("{} violations:\n", found.len());
