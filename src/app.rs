@@ -1,5 +1,7 @@
 //! A running service, put together and taken apart: database, participants, shop, counter.
 
+mod cast;
+
 use std::{
     io::{ErrorKind, Write as _},
     net::SocketAddr,
@@ -15,41 +17,22 @@ use tokio::{
     sync::watch,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use url::Url;
 
 use crate::{
-    config::{
-        Participant as Played, Rehearsal, RehearseArgs, ServeConfig, StepSettings, Surroundings,
-        limits, steps::time_or,
-    },
+    config::{RehearseArgs, ServeConfig, Surroundings, limits},
     http::{self, Counter, service},
     postgres::{self, ClusterConfig, Database, PoolSpec, Source},
-    rehearsal::{self, Role},
-    saga::{EngineSettings, Policy, lease::LeaseSettings},
-    shop::{
-        Opening, Pools, Shop,
-        kitchen::Kitchen,
-        notices::{Notifier, Webhook},
-        participant::{Limits, Participant},
-        payments::Payments,
-        rehearse::{self, Rehearsed},
-        saga::{Notices, Participants, Policies},
-    },
+    rehearsal,
+    saga::{EngineSettings, lease::LeaseSettings},
+    shop::{Opening, Pools, Shop, rehearse::Rehearsed},
     telemetry::Metrics,
 };
 
 /// Of the ten seconds that a stop may take, what requests in flight get, and then attempts in flight.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(4);
 const DRAIN_ATTEMPTS: Duration = Duration::from_secs(2);
-/// How often a replica that does not host the rehearsal asks where it is.
-const ADDRESS_EVERY: Duration = Duration::from_secs(2);
-/// How long the start waits for the rehearsal to appear: twice what it takes to notice that a host is gone.
-const STAND_INS_WAIT: Duration = Duration::from_secs(5);
 /// How often readiness is told anew.
 const READINESS_EVERY: Duration = Duration::from_millis(250);
-/// What the rehearsal's notices are signed with when nobody set a secret: its receiver checks nothing.
-const REHEARSAL_SECRET: &str = "whsec_Y3JlbWEtcmVoZWFyc2FsLW5vdC1hLXNlY3JldA==";
-
 /// Runs the service until SIGTERM or Ctrl-C.
 pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> {
     let listener = bind(config.listen).await?;
@@ -63,14 +46,14 @@ pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> 
     }
     background.spawn(metrics.clone().upkeep(halt.clone()));
     let pools = pools(&database);
-    let addresses = stand_ins(&config, &pools, &background, &halt);
-    await_stand_ins(&config, &addresses).await;
-    let rehearsed = rehearsed(&config);
-    let policies = policies(&config.steps);
+    let addresses = cast::stand_ins(&config, &pools, &background, &halt);
+    cast::await_stand_ins(&config, &addresses).await;
+    let rehearsed = cast::rehearsed(&config);
+    let policies = cast::policies(&config.steps);
     let shop = Shop::open(Opening {
         options: database.connect_options(),
         pools,
-        participants: participants(&config, &addresses, &policies)?,
+        participants: cast::participants(&config, &addresses, &policies)?,
         rehearsed,
         policies,
         engine: engine_settings(&config, address),
@@ -200,157 +183,6 @@ fn engine_settings(config: &ServeConfig, address: SocketAddr) -> EngineSettings 
     };
     let handover_timeout = Duration::from_secs(1);
     EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
-}
-
-/// The steps' policies: the house's own, and over them what was said.
-fn policies(said: &StepSettings) -> Policies {
-    let usual = Policies::default();
-    let paced = |policy: Policy, attempts: Option<u32>, timeout| Policy {
-        attempts_max: attempts.unwrap_or(policy.attempts_max),
-        start_to_close: time_or(timeout, policy.start_to_close),
-        backoff: time_or(said.retry_backoff, policy.backoff),
-        backoff_max: time_or(said.retry_backoff_max, policy.backoff_max),
-        ..policy
-    };
-    let silence = usual.preparation.heartbeat.map(|it| time_or(said.preparation_silence, it));
-    let preparation = Policy { heartbeat: silence, ..usual.preparation };
-    Policies {
-        payment: paced(usual.payment, said.payment_attempts, said.payment_timeout),
-        preparation: paced(preparation, said.preparation_attempts, said.preparation_timeout),
-        notification: paced(
-            usual.notification,
-            said.notification_attempts,
-            said.notification_timeout,
-        ),
-    }
-}
-
-fn rehearsed(config: &ServeConfig) -> Rehearsed {
-    let is = |played: &Played| *played == Played::Rehearsed;
-    Rehearsed {
-        payment: is(&config.payment),
-        kitchen: is(&config.kitchen),
-        notifier: is(&config.notifier),
-    }
-}
-
-/// Where the stand-ins are, as far as known; one channel each, in the order of [`ROLES`]. In a rehearsal of
-/// our own the address changes when its host dies and another replica takes over.
-type Addresses = [watch::Receiver<Option<Url>>; 3];
-
-const ROLES: [Role; 3] = [Role::Payment, Role::Kitchen, Role::Notifier];
-
-fn stand_ins(
-    config: &ServeConfig,
-    pools: &Pools,
-    background: &TaskTracker,
-    halt: &CancellationToken,
-) -> Addresses {
-    let root = match &config.rehearsal {
-        Rehearsal::Apart(url) => Some(url),
-        Rehearsal::Off | Rehearsal::Own => None,
-    };
-    let channels = ROLES.map(|role| watch::channel(root.map(|it| role.address(it))));
-    let addresses = channels.each_ref().map(|(_, receiver)| receiver.clone());
-    if config.rehearsal == Rehearsal::Own {
-        let (hosting, hosted) = watch::channel(None);
-        let publish = move |url| {
-            hosting.send_replace(Some(url));
-        };
-        let host = rehearsal::host(config.data_dir.join("rehearsal"), halt.clone(), publish);
-        background.spawn(async move {
-            if let Err(error) = host.await {
-                tracing::error!(%error, "the rehearsal cannot be hosted here");
-            }
-        });
-        let known = channels.map(|(sender, _)| sender);
-        background.spawn(follow_address(pools.write.clone(), hosted, known, halt.clone()));
-    }
-    addresses
-}
-
-/// Lets the stand-ins appear before orders need them. Should they take long, orders wait for them instead.
-async fn await_stand_ins(config: &ServeConfig, addresses: &Addresses) {
-    if config.rehearsal == Rehearsal::Off {
-        return;
-    }
-    for address in addresses {
-        let known = async { address.clone().wait_for(Option::is_some).await.is_ok() };
-        if tokio::time::timeout(STAND_INS_WAIT, known).await.is_err() {
-            tracing::warn!("the rehearsal has not appeared yet; orders will wait for it");
-            return;
-        }
-    }
-}
-
-/// Tells the others where our rehearsal is, or asks them where theirs is.
-async fn follow_address(
-    pool: sqlx::PgPool,
-    mut hosted: watch::Receiver<Option<Url>>,
-    known: [watch::Sender<Option<Url>>; 3],
-    halt: CancellationToken,
-) {
-    loop {
-        let ours = hosted.borrow_and_update().clone();
-        let found = match &ours {
-            Some(url) => rehearse::publish_address(&pool, url).await.map(|()| ours.clone()),
-            None => rehearse::address(&pool).await,
-        };
-        match found {
-            Ok(root) => {
-                for (role, sender) in ROLES.iter().zip(&known) {
-                    let address = root.as_ref().map(|it| role.address(it));
-                    sender.send_if_modified(|it| {
-                        *it != address && {
-                            *it = address;
-                            true
-                        }
-                    });
-                }
-            }
-            Err(error) => tracing::debug!(%error, "the rehearsal's address is asked for again"),
-        }
-        tokio::select! {
-            () = halt.cancelled() => return,
-            _ = hosted.changed(), if ours.is_none() => {}
-            () = tokio::time::sleep(ADDRESS_EVERY) => {}
-        }
-    }
-}
-
-fn participants(
-    config: &ServeConfig,
-    addresses: &Addresses,
-    policies: &Policies,
-) -> anyhow::Result<Participants> {
-    // A call may take as long as its attempt; only the kitchen's are short, for its ticket is looked up.
-    let one_call = |policy: &Policy| Limits {
-        first_byte_timeout: policy.start_to_close,
-        total_timeout: policy.start_to_close,
-        ..Limits::default()
-    };
-    let reached = |name, played: &Played, stand_in: &watch::Receiver<Option<Url>>, limits| {
-        let base = match played {
-            Played::Real(url) => watch::channel(Some(url.clone())).1,
-            Played::Rehearsed => stand_in.clone(),
-        };
-        Participant::new(name, base, limits)
-    };
-    let [payment, kitchen, notifier] = addresses;
-    let by_notice = one_call(&policies.notification);
-    let notifier = reached("notifier", &config.notifier, notifier, by_notice)?;
-    let secret = config.notifier_secret.clone().unwrap_or_else(|| REHEARSAL_SECRET.into());
-    let webhook = Notifier::Webhook(Webhook::new(notifier, &[secret])?);
-    Ok(Participants {
-        payments: Payments::new(reached(
-            "payment",
-            &config.payment,
-            payment,
-            one_call(&policies.payment),
-        )?),
-        kitchen: Kitchen::new(reached("kitchen", &config.kitchen, kitchen, Limits::default())?),
-        notices: Notices { webhook },
-    })
 }
 
 /// Says where to go, and what to try.
