@@ -36,11 +36,10 @@ pub(super) async fn claim(
         let claim = Claim { index: *index, order_id: *order_id, print };
         claims.entry((placing.customer_id.as_str(), key.as_str())).or_default().push(claim);
     }
-    let firsts = claims.iter().filter_map(|((customer, key), all)| {
-        all.first().map(|first| (*customer, *key, first.order_id, first.print))
-    });
-    let (customers, keys, orders, prints): (Vec<&str>, Vec<&str>, Vec<Uuid>, Vec<&[u8]>) =
-        firsts.collect();
+    let (customers, keys): (Vec<&str>, Vec<&str>) = claims.keys().copied().unzip();
+    let firsts = || claims.values().filter_map(|all| all.first());
+    let orders: Vec<Uuid> = firsts().map(|it| it.order_id).collect();
+    let prints: Vec<&[u8]> = firsts().map(|it| it.print).collect();
     if keys.is_empty() {
         return Ok(());
     }
