@@ -3,7 +3,8 @@
 -- One row in `saga` is the state *and* the queue entry of one saga; `journal` tells how it came to be so.
 -- A saga belongs for life to one of 256 buckets: the last byte of its id. A replica owns whole buckets.
 --
---   replica   who is alive: one row per process start, renewed every few seconds, by the database's clock
+--   replica   who is alive: one row per process start, renewed every few seconds, by the database's clock.
+--             `process` lets the next process on the same machine see that one was killed, before its lease ends
 --   bucket    who owns which bucket. `epoch` is the fencing token: it rises with every change of owner, and
 --             every write of the engine holds the row FOR SHARE with the epoch it believes in. A takeover
 --             is an UPDATE of that row, so it waits for the batch in flight, and whatever the old owner
@@ -29,6 +30,7 @@ create table replica (
     boot_id      uuid        primary key,
     name         text        not null,
     version      text        not null,
+    process      text,
     started_at   timestamptz not null default now(),
     leased_until timestamptz not null
 );

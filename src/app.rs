@@ -1,6 +1,6 @@
 //! A running service, put together and taken apart: database, participants, shop, counter.
 
-mod cast;
+mod played;
 
 use std::{
     io::{ErrorKind, Write as _},
@@ -19,20 +19,23 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{RehearseArgs, ServeConfig, Surroundings, limits},
+    config::{RehearseArgs, ServeConfig, StepSettings, Surroundings, limits, steps::time_or},
     http::{self, Counter, service},
     postgres::{self, ClusterConfig, Database, PoolSpec, Source},
     rehearsal,
-    saga::{EngineSettings, lease::LeaseSettings},
-    shop::{Opening, Pools, Shop, rehearse::Rehearsed},
+    saga::{EngineSettings, Policy, lease::LeaseSettings},
+    shop::{Opening, Pools, Shop, rehearse::Rehearsed, saga::Policies},
     telemetry::Metrics,
 };
 
 /// Of the ten seconds that a stop may take, what requests in flight get, and then attempts in flight.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(4);
 const DRAIN_ATTEMPTS: Duration = Duration::from_secs(2);
+/// How often the pools are sampled.
+const POOL_SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// How often readiness is told anew.
 const READINESS_EVERY: Duration = Duration::from_millis(250);
+
 /// Runs the service until SIGTERM or Ctrl-C.
 pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> {
     let listener = bind(config.listen).await?;
@@ -46,14 +49,15 @@ pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> 
     }
     background.spawn(metrics.clone().upkeep(halt.clone()));
     let pools = pools(&database);
-    let addresses = cast::stand_ins(&config, &pools, &background, &halt);
-    cast::await_stand_ins(&config, &addresses).await;
-    let rehearsed = cast::rehearsed(&config);
-    let policies = cast::policies(&config.steps);
+    background.spawn(sample_pools(pools.clone(), halt.clone()));
+    let addresses = played::stand_ins(&config, &pools, &background, &halt);
+    played::await_stand_ins(&config, &addresses).await;
+    let rehearsed = played::rehearsed(&config);
+    let policies = policies(&config.steps);
     let shop = Shop::open(Opening {
         options: database.connect_options(),
         pools,
-        participants: cast::participants(&config, &addresses, &policies)?,
+        participants: played::participants(&config, &addresses, &policies)?,
         rehearsed,
         policies,
         engine: engine_settings(&config, address),
@@ -162,6 +166,30 @@ async fn tell_readiness(
     }
 }
 
+/// Samples what a caller would wait for a connection now. Where one is free that is nothing, and costs no
+/// query.
+async fn sample_pools(pools: Pools, halt: CancellationToken) {
+    let mut ticks = tokio::time::interval(POOL_SAMPLE_EVERY);
+    loop {
+        tokio::select! {
+            () = halt.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        for (name, pool) in
+            [("read", &pools.read), ("write", &pools.write), ("drive", &pools.drive)]
+        {
+            let started = tokio::time::Instant::now();
+            let is_free = pool.num_idle() > 0 || pool.size() < pool.options().get_max_connections();
+            if !is_free {
+                // An error is a wait that was in vain, and counts in full.
+                drop(pool.acquire().await);
+            }
+            metrics::histogram!("crema_pool_wait_seconds", "pool" => name)
+                .record(started.elapsed().as_secs_f64());
+        }
+    }
+}
+
 fn pools(database: &Database) -> Pools {
     let pool = |role, max_connections, read_only| {
         let statement_timeout = Duration::from_secs(if read_only { 5 } else { 30 });
@@ -176,13 +204,32 @@ fn pools(database: &Database) -> Pools {
 
 fn engine_settings(config: &ServeConfig, address: SocketAddr) -> EngineSettings {
     let name = config.replica_name.clone().unwrap_or_else(|| address.to_string());
-    let lease = LeaseSettings {
-        lease: limits::LEASE,
-        renew: limits::LEASE_RENEW_INTERVAL,
-        ..LeaseSettings::default()
-    };
+    let lease = LeaseSettings::of(config.lease);
     let handover_timeout = Duration::from_secs(1);
     EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
+}
+
+/// The steps' policies: the house's own, and over them what was said.
+fn policies(said: &StepSettings) -> Policies {
+    let usual = Policies::default();
+    let paced = |policy: Policy, attempts: Option<u32>, timeout| Policy {
+        attempts_max: attempts.unwrap_or(policy.attempts_max),
+        start_to_close: time_or(timeout, policy.start_to_close),
+        backoff: time_or(said.retry_backoff, policy.backoff),
+        backoff_max: time_or(said.retry_backoff_max, policy.backoff_max),
+        ..policy
+    };
+    let silence = usual.preparation.heartbeat.map(|it| time_or(said.preparation_silence, it));
+    let preparation = Policy { heartbeat: silence, ..usual.preparation };
+    Policies {
+        payment: paced(usual.payment, said.payment_attempts, said.payment_timeout),
+        preparation: paced(preparation, said.preparation_attempts, said.preparation_timeout),
+        notification: paced(
+            usual.notification,
+            said.notification_attempts,
+            said.notification_timeout,
+        ),
+    }
 }
 
 /// Says where to go, and what to try.

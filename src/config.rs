@@ -13,6 +13,7 @@ pub mod steps;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -111,6 +112,8 @@ pub struct ServeConfig {
     pub steps: StepSettings,
     /// What the counter lets in.
     pub http: HttpLimits,
+    /// How long this replica may be silent before the others take its orders over.
+    pub lease: Duration,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What this replica is called, if somebody named it.
@@ -159,6 +162,10 @@ impl ServeConfig {
         if connections == 0 {
             return Err(ConfigError::NoConnections);
         }
+        let lease_seconds = s.lease_seconds.unwrap_or(limits::LEASE_SECONDS_DEFAULT);
+        if !(limits::LEASE_SECONDS_MIN..=limits::LEASE_SECONDS_MAX).contains(&lease_seconds) {
+            return Err(ConfigError::Lease);
+        }
         s.steps.check()?;
         let data_dir = s.data_dir.or_else(|| surroundings.data_dir());
         Ok(Self {
@@ -175,6 +182,7 @@ impl ServeConfig {
             require_idempotency_key: s.require_idempotency_key.unwrap_or(false),
             steps: s.steps,
             http: HttpLimits { connections, ..HttpLimits::default() },
+            lease: Duration::from_secs(lease_seconds.into()),
             log_format: s.log_format.unwrap_or_default(),
             replica_name: s.replica_name,
         })

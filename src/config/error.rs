@@ -69,6 +69,10 @@ pub enum ConfigError {
     /// Nobody could connect.
     #[error("--max-connections must be at least 1")]
     NoConnections,
+    /// The lease is too short or too long.
+    #[error("--lease-seconds must be {min} to {max}, and the same for all replicas",
+        min = super::limits::LEASE_SECONDS_MIN, max = super::limits::LEASE_SECONDS_MAX)]
+    Lease,
     /// A step that is never tried.
     #[error("{setting} must be at least 1")]
     NoAttempts {

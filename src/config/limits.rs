@@ -47,13 +47,14 @@ pub const POOL_DRIVE_CONNECTIONS: u32 = 4;
 /// How long anyone waits for a connection before the request is refused as overload.
 pub const POOL_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a replica owns its buckets after its last renewal, by the database's clock.
-pub const LEASE: Duration = Duration::from_secs(10);
-/// How often a lease is renewed: two renewals may fail before the lease is lost.
-pub const LEASE_RENEW_INTERVAL: Duration = Duration::from_secs(3);
-/// After this long without a renewal a replica stops itself, two thirds of the lease, so that it
-/// has stopped before anyone else may start.
-pub const LEASE_SELF_FENCE: Duration = Duration::from_millis(6_666);
+/// How long a replica owns its buckets after its last renewal, by the database's clock, in seconds,
+/// when nothing is said. It is renewed three times in that time, and after two thirds without a
+/// renewal a replica stops itself, so that it has stopped before anyone else may start.
+pub const LEASE_SECONDS_DEFAULT: u32 = 10;
+/// The shortest lease, in seconds: below it a busy machine misses renewals, and buckets wander.
+pub const LEASE_SECONDS_MIN: u32 = 2;
+/// The longest lease, in seconds: so long the orders of a dead replica lie still.
+pub const LEASE_SECONDS_MAX: u32 = 300;
 
 /// How often the metrics recorder folds its samples, without which they pile up when nobody scrapes.
 pub const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);

@@ -104,6 +104,9 @@ pub struct Settings {
     /// The most open HTTP connections [default: 4096]
     #[arg(long, env = "CREMA_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
+    /// How many seconds a replica may be silent before the others take its orders over [default: 10]
+    #[arg(long, env = "CREMA_LEASE_SECONDS", value_name = "N")]
+    pub lease_seconds: Option<u32>,
     /// How log lines look [default: auto]
     #[arg(long, env = "CREMA_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -136,6 +139,7 @@ impl Settings {
                 .require_idempotency_key
                 .or(weaker.require_idempotency_key),
             max_connections: self.max_connections.or(weaker.max_connections),
+            lease_seconds: self.lease_seconds.or(weaker.lease_seconds),
             log_format: self.log_format.or(weaker.log_format),
             replica_name: self.replica_name.or(weaker.replica_name),
             steps: self.steps.or(weaker.steps),

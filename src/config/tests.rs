@@ -140,6 +140,15 @@ fn no_connections_is_refused() {
 }
 
 #[test]
+fn a_lease_too_short_or_too_long_is_refused() {
+    assert_eq!(resolve(&[]).unwrap().lease.as_secs(), 10);
+    assert_eq!(resolve(&["--lease-seconds=2"]).unwrap().lease.as_secs(), 2);
+    for seconds in ["0", "1", "301"] {
+        assert!(refusal(&[&format!("--lease-seconds={seconds}")]).contains("2 to 300"));
+    }
+}
+
+#[test]
 fn an_address_below_a_base_ignores_the_slash() {
     for base in ["http://r:1", "http://r:1/", "http://r:1/x/"] {
         let url = below(&base.parse().unwrap(), "payment");

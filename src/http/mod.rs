@@ -10,6 +10,7 @@ mod described;
 pub mod extract;
 mod held;
 mod history;
+mod list;
 mod observe;
 mod operators;
 mod orders;
@@ -17,6 +18,7 @@ pub mod problem;
 mod refusal;
 pub mod serve;
 pub mod service;
+mod wait;
 mod wire;
 
 use std::sync::Arc;
@@ -54,6 +56,7 @@ pub struct Counter {
 fn api() -> OpenApiRouter<Counter> {
     OpenApiRouter::new()
         .merge(orders::routes())
+        .merge(list::routes())
         .merge(history::routes())
         .merge(counter::routes())
         .merge(operators::routes())

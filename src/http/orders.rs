@@ -1,6 +1,4 @@
-//! Orders: place, get, list, cancel, collect.
-
-use std::{collections::BTreeMap, time::Duration};
+//! Single orders: place, get, cancel, collect.
 
 use axum::{
     Json,
@@ -8,10 +6,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout_at};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -20,25 +15,20 @@ use super::{
     Counter,
     extract::{Body, Path, Query},
     problem::{Code, Problem},
+    wait::{Until, parse_wait, wait_for},
 };
 use crate::{
-    config::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PAGE_ORDERS_DEFAULT, PAGE_ORDERS_MAX, WAIT_MAX},
+    config::limits::IDEMPOTENCY_KEY_BYTES_MAX,
     shop::{
-        Filter, ShopError,
+        ShopError,
         order::{NewOrder, text},
         view::OrderView,
     },
 };
 
-/// Statuses in the order of an order's life; the other ends follow no other.
-const GRAPH: [&str; 5] = ["PENDING", "PAID", "PREPARING", "READY", "COMPLETED"];
-const OTHER_ENDS: [&str; 3] = ["FAILED", "CANCELLED", "REFUNDED"];
-/// How often a long poll looks for itself, should nobody tell it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
 pub(super) fn routes() -> OpenApiRouter<Counter> {
     OpenApiRouter::new()
-        .routes(routes!(place, list))
+        .routes(routes!(place))
         .routes(routes!(get))
         .routes(routes!(cancel))
         .routes(routes!(collect))
@@ -146,176 +136,6 @@ async fn get(
     Ok(response)
 }
 
-/// What a long poll waits for.
-enum Until {
-    Terminal,
-    Status(String),
-}
-
-impl Until {
-    fn parse(until: Option<&str>) -> Result<Self, Problem> {
-        match until {
-            None | Some("terminal") => Ok(Self::Terminal),
-            Some(it) if GRAPH.contains(&it) || OTHER_ENDS.contains(&it) => {
-                Ok(Self::Status(it.to_owned()))
-            }
-            Some(_) => Err(Problem::new(
-                Code::InvalidQuery,
-                "`until` is `terminal` or one of the statuses of an order.",
-            )),
-        }
-    }
-
-    /// Whether the order has come so far, or never will.
-    fn is_reached(&self, order: &OrderView) -> bool {
-        let place = |status: &str| GRAPH.iter().position(|it| *it == status);
-        match self {
-            _ if order.is_closed() => true,
-            Self::Terminal => false,
-            Self::Status(wanted) => match (place(&order.status), place(wanted)) {
-                (Some(now), Some(wanted)) => now >= wanted,
-                _ => order.status == *wanted,
-            },
-        }
-    }
-}
-
-fn parse_wait(wait: &str) -> Result<Duration, Problem> {
-    let (number, unit) = match wait.strip_suffix("ms") {
-        Some(number) => (number, 1),
-        None => (wait.strip_suffix('s').unwrap_or(wait), 1_000),
-    };
-    let millis = number.parse::<u32>().ok().and_then(|it| it.checked_mul(unit));
-    let refuse = || Problem::new(Code::InvalidQuery, "`wait` is a time like 30s or 500ms.");
-    Ok(Duration::from_millis(u64::from(millis.ok_or_else(refuse)?)).min(WAIT_MAX))
-}
-
-/// Subscribes first, then looks, then waits: nothing is slept through.
-async fn wait_for(
-    counter: &Counter,
-    id: Uuid,
-    until: &Until,
-    wait: Duration,
-) -> Result<(OrderView, bool), Problem> {
-    let mut feed = counter.shop.engine.feed().subscribe();
-    let deadline = Instant::now() + wait;
-    loop {
-        let order = counter.find(id).await?;
-        if until.is_reached(&order) {
-            return Ok((order, false));
-        }
-        let look = (Instant::now() + LOOK_EVERY).min(deadline);
-        let told = async {
-            // Lagging behind means that something happened: look.
-            while let Ok(sagas) = feed.recv().await {
-                if sagas.contains(&id) {
-                    return;
-                }
-            }
-        };
-        let stopped = tokio::select! {
-            _ = timeout_at(look, told) => false,
-            () = counter.stop.cancelled() => true,
-        };
-        if stopped || Instant::now() >= deadline {
-            let order = counter.find(id).await?;
-            let reached = until.is_reached(&order);
-            return Ok((order, !reached));
-        }
-    }
-}
-
-/// A page of orders, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-struct OrderPage {
-    /// The orders.
-    orders: Vec<OrderView>,
-    /// Where the next page goes on; null at the end.
-    next_cursor: Option<String>,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it only describes the parameters, which are read one by one")]
-struct ListQuery {
-    /// Only this status.
-    status: Option<String>,
-    /// Only this customer's.
-    customer_id: Option<String>,
-    /// Placed at or after this time (RFC 3339).
-    created_from: Option<String>,
-    /// Placed before this time (RFC 3339).
-    created_to: Option<String>,
-    /// Only those that need a person (`true`), or only those that do not (`false`).
-    attention: Option<bool>,
-    /// Only with this attribute; `attr.table=7` finds the orders of table 7. Several may be given.
-    #[serde(rename = "attr.NAME")]
-    #[param(rename = "attr.NAME")]
-    attr: Option<String>,
-    /// Orders a page, at most 200; 50 if absent.
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
-/// List orders, newest first.
-#[utoipa::path(get, path = "/v1/orders", tag = "orders", params(ListQuery), responses(
-    (status = OK, body = OrderPage),
-    (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
-))]
-async fn list(
-    State(counter): State<Counter>,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Result<Json<OrderPage>, Problem> {
-    let filter = filter(query)?;
-    let page = counter.shop.list(filter).await?;
-    let next_cursor = page.next.map(|it| BASE64.encode(it.as_bytes()));
-    Ok(Json(OrderPage { orders: page.orders, next_cursor }))
-}
-
-fn filter(query: BTreeMap<String, String>) -> Result<Filter, Problem> {
-    let refuse = |detail: String| Problem::new(Code::InvalidQuery, detail);
-    let time = |name: &str, value: &str| {
-        value.parse::<Timestamp>().map_err(|_| refuse(format!("`{name}` is no RFC 3339 time.")))
-    };
-    let mut filter = Filter { limit: PAGE_ORDERS_DEFAULT as usize, ..Filter::default() };
-    for (name, value) in query {
-        match name.as_str() {
-            "status" if GRAPH.contains(&&*value) || OTHER_ENDS.contains(&&*value) => {
-                filter.status = Some(value);
-            }
-            "status" => return Err(refuse("`status` is none of an order's.".to_owned())),
-            "customer_id" => filter.customer_id = Some(value),
-            "created_from" => filter.created_from = Some(time(&name, &value)?),
-            "created_to" => filter.created_to = Some(time(&name, &value)?),
-            "attention" => {
-                let flag =
-                    value.parse().map_err(|_| refuse("`attention` is true or false.".into()));
-                filter.attention = Some(flag?);
-            }
-            "limit" => {
-                let limit = value.parse().ok().filter(|it| (1..=PAGE_ORDERS_MAX).contains(it));
-                let refused = || refuse(format!("`limit` is 1 to {PAGE_ORDERS_MAX}."));
-                filter.limit = limit.ok_or_else(refused)? as usize;
-            }
-            "cursor" => filter.before = Some(cursor(&value)?),
-            _ => match name.strip_prefix("attr.") {
-                Some(attribute) => {
-                    filter.attributes.insert(attribute.to_owned(), value.into());
-                }
-                None => return Err(refuse("There is a parameter that no list knows.".to_owned())),
-            },
-        }
-    }
-    Ok(filter)
-}
-
-fn cursor(value: &str) -> Result<Uuid, Problem> {
-    let bytes = BASE64.decode(value).ok().and_then(|it| <[u8; 16]>::try_from(it).ok());
-    let id = bytes.map(Uuid::from_bytes).filter(|it| it.get_version_num() == 7);
-    id.ok_or_else(|| Problem::new(Code::InvalidCursor, "Use `next_cursor` as it was given."))
-}
-
 /// Why an order is to be cancelled, and by whom.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -395,7 +215,7 @@ async fn collect(
 
 impl Counter {
     /// An order, read in a task of its own: a client that hangs up drops no database future.
-    async fn find(&self, id: Uuid) -> Result<OrderView, Problem> {
+    pub(super) async fn find(&self, id: Uuid) -> Result<OrderView, Problem> {
         let shop = self.shop.clone();
         let found = self.tasks.spawn(async move { shop.find(id).await }).await;
         found.unwrap_or(Err(ShopError::NotPlacing)).map_err(Into::into)

@@ -17,6 +17,7 @@ impl From<ShopError> for Problem {
             ShopError::KeyReused => Self::new(Code::IdempotencyKeyReused, detail),
             ShopError::InProgress => Self::new(Code::InProgress, detail),
             ShopError::NotPlacing => Self::new(Code::Unavailable, detail),
+            ShopError::OutcomeUnknown => Self::new(Code::OutcomeUnknown, detail),
             ShopError::NotFound(_) => Self::new(Code::NotFound, detail),
             // Not `status`: that member is HTTP's (RFC 9457).
             ShopError::TooLate(status) => {

@@ -85,7 +85,13 @@ impl Database {
         };
         let options = options.application_name("crema");
         let database = Self { target: target::describe(&options), options, cluster };
-        match database.check_version().await {
+        let mut checked = database.check_version().await;
+        if let (Err(Error::Connect { .. }), Some(cluster)) = (&checked, database.cluster()) {
+            // The server that was adopted was dying just then, of what had killed its last user.
+            blocking(move || cluster.ensure_running()).await?;
+            checked = database.check_version().await;
+        }
+        match checked {
             Ok(()) => Ok(database),
             Err(error) => {
                 if let Err(also) = database.close().await {

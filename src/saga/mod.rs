@@ -33,8 +33,13 @@ pub mod journal;
 pub mod lease;
 pub mod line;
 mod live;
+mod loading;
+mod process;
 mod runner;
 pub mod step;
+#[cfg(test)]
+mod tests;
+mod tick;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

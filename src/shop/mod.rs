@@ -5,7 +5,7 @@
 
 pub mod books;
 mod card;
-mod keys;
+mod in_flight;
 pub mod kitchen;
 pub mod menu;
 pub mod message;
@@ -26,11 +26,12 @@ use std::{
 };
 
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use self::{
     books::Effect,
-    keys::KeysInFlight,
+    in_flight::InFlight,
     menu::{MenuCache, Unpriced},
     order::Malformed,
     rehearse::Rehearsed,
@@ -52,7 +53,8 @@ pub struct Shop {
     participants: Participants,
     rehearsed: Rehearsed,
     code_length: AtomicUsize,
-    keys: KeysInFlight,
+    in_flight: Arc<InFlight>,
+    notices_due: Arc<Notify>,
 }
 
 /// The pools that a shop works with, apart so that none starves another.
@@ -109,6 +111,9 @@ pub enum ShopError {
     /// This replica cannot take orders now.
     #[error("this replica cannot take orders at the moment")]
     NotPlacing,
+    /// Nobody knows yet whether the order was placed: ask again with the same key.
+    #[error("whether the order was placed is not known yet; repeat the request with the same key")]
+    OutcomeUnknown,
     /// There is no such thing.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -144,9 +149,10 @@ impl Shop {
         let Opening { options, pools, participants, rehearsed, policies, engine } = opening;
         let menu = MenuCache::default();
         menu.refresh(&pools.read).await?;
+        let notices_due = Arc::new(Notify::new());
         let engine = EngineBuilder::new(options, pools.drive, books::apply)
             .settings(engine)
-            .register(saga::order_saga(participants.clone(), policies))
+            .register(saga::order_saga(participants.clone(), policies, notices_due.clone()))
             .start()
             .await?;
         Ok(Arc::new(Self {
@@ -157,7 +163,8 @@ impl Shop {
             participants,
             rehearsed,
             code_length: AtomicUsize::new(place::CODE_LENGTH_MIN),
-            keys: KeysInFlight::default(),
+            in_flight: Arc::default(),
+            notices_due,
         }))
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::bucket_of;
+use super::{Fence, bucket_of};
 
 /// A saga's row as the runner needs it.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(in crate::saga) struct Loaded {
     pub definition: String,
     pub definition_version: i32,
     pub label: String,
+    /// Lines in its journal.
+    pub seq: i32,
     /// Milliseconds until it is due; zero when it is.
     pub due_in_ms: i64,
 }
@@ -36,7 +38,7 @@ pub(in crate::saga) async fn running(
 ) -> sqlx::Result<Vec<Loaded>> {
     sqlx::query_as!(
         Loaded,
-        r#"select saga_id, definition, definition_version, label, 0::bigint as "due_in_ms!"
+        r#"select saga_id, definition, definition_version, label, seq, 0::bigint as "due_in_ms!"
              from saga
             where bucket = $1 and saga_id > $2 and closed_status is null and wake_at is null
             order by saga_id limit $3"#,
@@ -48,10 +50,31 @@ pub(in crate::saga) async fn running(
     .await
 }
 
-/// Takes suspended sagas that are due within the horizon out of their suspension.
+/// Those of these sagas that stand as running.
+pub(in crate::saga) async fn running_of(
+    pool: &PgPool,
+    sagas: &[Uuid],
+) -> sqlx::Result<Vec<Loaded>> {
+    let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
+    sqlx::query_as!(
+        Loaded,
+        r#"select s.saga_id, s.definition, s.definition_version, s.label, s.seq,
+                  0::bigint as "due_in_ms!"
+             from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
+             join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
+            where s.closed_status is null and s.wake_at is null"#,
+        &buckets,
+        sagas,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Takes suspended sagas that are due within the horizon out of their suspension. The fence keeps a replica
+/// that was paused from waking what is another's by now: that one would not know, and nobody drive it.
 pub(in crate::saga) async fn due(
     pool: &PgPool,
-    buckets: &[i16],
+    fence: &Fence,
     horizon_ms: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<Loaded>> {
@@ -65,35 +88,57 @@ pub(in crate::saga) async fn due(
                    where s.bucket = o.bucket and s.closed_status is null
                      and s.wake_at <= now() + $2 * interval '1 millisecond'
                    order by s.wake_at limit $3) d
-                order by d.wake_at limit $3)
+                order by d.wake_at limit $3),
+           fence as materialized (
+               select b.bucket from unnest($1::smallint[], $4::bigint[]) as f (bucket, epoch)
+                 join bucket b on b.bucket = f.bucket and b.epoch = f.epoch
+                where b.bucket in (select bucket from due)
+                order by b.bucket
+                  for share of b)
            update saga s set wake_at = null
              from due where s.bucket = due.bucket and s.saga_id = due.saga_id
-           returning s.saga_id, s.definition, s.definition_version, s.label,
+              and (due.bucket in (select bucket from fence)) is true
+           returning s.saga_id, s.definition, s.definition_version, s.label, s.seq,
                      greatest(0, extract(epoch from due.wake_at - now()) * 1000)::bigint
                        as "due_in_ms!""#,
-        buckets,
+        &fence.buckets,
         horizon_ms as f64,
         limit,
+        &fence.epochs,
     )
     .fetch_all(pool)
     .await
 }
 
-/// Takes one saga out of its suspension, if it is open; for what arrived in its inbox.
-pub(in crate::saga) async fn wake(pool: &PgPool, sagas: &[Uuid]) -> sqlx::Result<Vec<Loaded>> {
+/// Takes these sagas out of their suspension, those that are open and in buckets of ours; for what arrived
+/// in their inbox.
+pub(in crate::saga) async fn wake(
+    pool: &PgPool,
+    fence: &Fence,
+    sagas: &[Uuid],
+) -> sqlx::Result<Vec<Loaded>> {
     let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
     sqlx::query_as!(
         Loaded,
-        r#"with x as materialized (
+        r#"with fence as materialized (
+               select b.bucket from unnest($3::smallint[], $4::bigint[]) as f (bucket, epoch)
+                 join bucket b on b.bucket = f.bucket and b.epoch = f.epoch
+                where b.bucket = any($1)
+                order by b.bucket
+                  for share of b),
+           x as materialized (
                select s.bucket, s.saga_id
                  from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
                  join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
-                where s.closed_status is null)
+                where s.closed_status is null and (x.bucket in (select bucket from fence)) is true)
            update saga s set wake_at = null from x
             where s.bucket = x.bucket and s.saga_id = x.saga_id
-           returning s.saga_id, s.definition, s.definition_version, s.label, 0::bigint as "due_in_ms!""#,
+           returning s.saga_id, s.definition, s.definition_version, s.label, s.seq,
+                     0::bigint as "due_in_ms!""#,
         &buckets,
         sagas,
+        &fence.buckets,
+        &fence.epochs,
     )
     .fetch_all(pool)
     .await

@@ -30,11 +30,14 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use self::queue::Queue;
-pub(super) use self::writer::{WriterSettings, spawn_writers};
 pub use self::{
     inbox::CancelVerdict,
     lease::Replica,
     read::{JournalLine, SagaRow, count_open},
+};
+pub(super) use self::{
+    write::Fence,
+    writer::{WriterSettings, spawn_writers},
 };
 use super::{line::Line, step::Lane};
 

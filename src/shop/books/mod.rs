@@ -1,6 +1,6 @@
 //! The books: every SQL statement of the shop.
 //!
-//! What orders change is data ([`Effect`]), applied set-wise by [`apply`] inside the transaction that
+//! What orders change is data ([`Effect`]), applied set-wise by `apply` inside the transaction that
 //! journals it. Lock order within `apply`, the same everywhere: keys, the shop's row, pickup codes, stock
 //! (by name).
 
@@ -89,7 +89,7 @@ pub struct Notice {
     pub given_up_after: Option<u32>,
 }
 
-/// The codes of refusals by [`apply`].
+/// The codes of refusals by `apply`.
 pub mod refusal {
     /// The key stands for an order already; `data` says which, and what was asked then.
     pub const KEY_TAKEN: &str = "key_taken";

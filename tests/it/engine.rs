@@ -1,0 +1,13 @@
+//! The room `saga` alone: toy sagas and toy participants on a real database.
+
+mod attempts;
+mod cancel;
+mod commits;
+mod effects;
+mod faults;
+mod feed;
+mod harness;
+mod replicas;
+mod rest;
+mod rig;
+mod toys;

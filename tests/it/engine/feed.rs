@@ -1,0 +1,107 @@
+//! The feed: every line exactly once, whoever wrote it and whenever it became visible.
+
+use std::{collections::HashMap, time::Duration};
+
+use crema::saga::feed::Cursor;
+use uuid::Uuid;
+
+use super::{
+    replicas::toy,
+    rig::{QUICK, Rig, settings},
+    toys::Toy,
+};
+use crate::world::until;
+
+/// Reads on from a cursor until nothing is there, counting the lines. The cursor travels as bytes, and
+/// every few lines the reader goes away in the middle of a batch and comes back.
+async fn read_on(rig: &Rig, bytes: Vec<u8>, seen: &mut HashMap<(Uuid, i32), u32>) -> Vec<u8> {
+    let mut bytes = bytes;
+    loop {
+        let mut cursor = Cursor::from_bytes(&bytes).expect("bytes of ours");
+        let Some(lines) = cursor.lines(rig.pool()).await.unwrap() else { return bytes };
+        let mut left_early = false;
+        for (line, behind) in lines {
+            *seen.entry((line.saga_id, line.seq)).or_default() += 1;
+            bytes = behind;
+            left_early = seen.len().is_multiple_of(5);
+            if left_early {
+                break;
+            }
+        }
+        if !left_early {
+            bytes = cursor.to_bytes();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_beside_several_writers_gets_every_line_once() {
+    let rig = Rig::new().await;
+    let first = rig.engine().await;
+    let second = rig.joining(settings("second"), QUICK).await;
+    until("both place", async || second.is_placing().then_some(())).await;
+    let mut seen = HashMap::new();
+    let mut bytes = Cursor::default().to_bytes();
+    for number in 0..300 {
+        let engine = if number % 2 == 0 { &first } else { &second };
+        rig.try_start(engine, "pivoted", toy(number)).await;
+        if number % 7 == 0 {
+            bytes = read_on(&rig, bytes, &mut seen).await;
+        }
+        if number % 60 == 59 {
+            // Unknown outcomes: the writers go on under new names.
+            rig.execute(super::faults::KILL_WRITERS).await;
+        }
+    }
+    rig.all_end().await;
+    read_on(&rig, bytes, &mut seen).await;
+    let twice = seen.values().filter(|it| **it > 1).count();
+    assert_eq!(twice, 0, "lines that came twice");
+    assert_eq!(rig.number("select count(*) from journal").await, seen.len() as i64);
+    rig.audit().await;
+}
+
+#[tokio::test]
+async fn a_cursor_of_now_shows_only_what_comes_after_it() {
+    let rig = Rig::new().await;
+    let engine = rig.engine().await;
+    rig.run(&engine, "plain", Toy::default()).await;
+    let now = Cursor::now(rig.pool()).await.unwrap();
+    let (saga_id, _) = rig.run(&engine, "plain", Toy::default()).await;
+    let mut seen = HashMap::new();
+    read_on(&rig, now.to_bytes(), &mut seen).await;
+    let mut lines: Vec<_> = seen.into_keys().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, (1..=5).map(|seq| (saga_id, seq)).collect::<Vec<_>>());
+    assert_eq!(Cursor::from_bytes(&[1, 2, 3]), None);
+    assert_eq!(Cursor::from_bytes(&[0; 8]), None);
+    assert_eq!(Cursor::from_bytes(&[0; 32]), None);
+}
+
+#[tokio::test]
+async fn a_subscriber_is_woken_by_its_own_replica_and_by_others() {
+    let rig = Rig::new().await;
+    let first = rig.engine().await;
+    let second = rig.joining(settings("second"), QUICK).await;
+    until("both place", async || second.is_placing().then_some(())).await;
+    let mut woken = first.feed().subscribe();
+    let mut awaited = Vec::new();
+    // The follower begins where it finds the feed, so others' lines are written until one is heard.
+    for engine in [&first, &second] {
+        loop {
+            awaited.push(rig.start(engine, "plain", Toy::default()).await);
+            let heard = tokio::time::timeout(Duration::from_millis(500), async {
+                loop {
+                    let sagas = woken.recv().await.unwrap();
+                    if sagas.iter().any(|it| Some(it) == awaited.last()) {
+                        return;
+                    }
+                }
+            });
+            if heard.await.is_ok() {
+                break;
+            }
+            assert!(awaited.len() < 50, "never heard of");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Several replicas on one database: sharing, joining, leaving, dying, and not noticing that one is dead.
+
+use std::time::Duration;
+
+use crema::saga::{Engine, EngineSettings};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{
+    effects::Effect,
+    rig::{FAR_APART, QUICK, Rig, settings, short_lease},
+    toys::{Mood, NEVER_ANSWERS, Toy},
+};
+use crate::world::until;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn join(rig: &Rig, settings: EngineSettings) -> Engine<Effect> {
+    rig.joining(settings, QUICK).await
+}
+
+/// Waits until each replica owns this many buckets, give or take one.
+async fn shared_evenly(rig: &Rig, engines: &[&Engine<Effect>]) {
+    let fair = 256 / engines.len();
+    until("the buckets are shared evenly", async || {
+        let even = engines.iter().all(|it| it.buckets().len().abs_diff(fair) <= 2);
+        let owned = "select count(*) from bucket where owner is not null";
+        (even && rig.number(owned).await == 256).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn replicas_share_the_buckets_and_hand_over_when_one_joins_or_leaves() {
+    let rig = Rig::new().await;
+    let first = rig.engine().await;
+    assert_eq!(first.buckets().len(), 256);
+    // One saga a bucket or so, all in the middle of an attempt.
+    let mut sagas = Vec::new();
+    for _ in 0..200 {
+        sagas.push(rig.start(&first, "plain", Toy::default().with("b", Mood::Gate)).await);
+    }
+    let second = join(&rig, settings("second")).await;
+    shared_evenly(&rig, &[&first, &second]).await;
+    let third = join(&rig, settings("third")).await;
+    shared_evenly(&rig, &[&first, &second, &third]).await;
+    rig.world.open(10_000);
+    second.stop(PATIENCE).await;
+    shared_evenly(&rig, &[&first, &third]).await;
+    for saga_id in sagas {
+        assert_eq!(rig.end(saga_id).await, "COMPLETED");
+    }
+    let orderly = "select count(*) from journal where kind = 'taken_up' \
+                   and data->>'handed_over' = 'false'";
+    assert_eq!(rig.number(orderly).await, 0, "nobody died");
+    rig.audit().await;
+    first.stop(PATIENCE).await;
+    third.stop(PATIENCE).await;
+    assert_eq!(rig.number("select count(*) from replica").await, 0);
+    assert_eq!(rig.number("select count(*) from bucket where owner is not null").await, 0);
+}
+
+#[tokio::test]
+async fn a_replica_that_stops_under_load_loses_nothing() {
+    let rig = Rig::new().await;
+    let mut last = rig.engine().await;
+    let mut sagas = Vec::new();
+    for round in 0..4 {
+        for _ in 0..60 {
+            sagas.push(rig.start(&last, "pivoted", toy(sagas.len())).await);
+        }
+        let next = join(&rig, settings(&format!("replica {round}"))).await;
+        last.stop(PATIENCE).await;
+        until("the next one places", async || next.is_placing().then_some(())).await;
+        last = next;
+    }
+    rig.all_end().await;
+    rig.audit().await;
+}
+
+#[tokio::test]
+async fn a_start_on_an_engine_that_has_stopped_is_answered() {
+    let rig = Rig::new().await;
+    let engine = rig.engine().await;
+    let saga_id = engine.new_id().unwrap();
+    engine.stop(PATIENCE).await;
+    assert_eq!(engine.new_id(), None);
+    let lane = crema::saga::step::Lane::Own;
+    let started = engine.start(("plain", 1), saga_id, Toy::default(), Vec::new(), lane).await;
+    assert_eq!(started, Err(crema::saga::StartError::NotOwned));
+}
+
+/// A thread with a runtime of its own, whose end is the end of everything in it, in the middle of whatever
+/// it did.
+struct Mortal {
+    kill: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Mortal {
+    /// Does the work there, returns once it is done, and leaves running what it started.
+    async fn live<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send + 'static) -> Self {
+        let (kill, killed) = oneshot::channel();
+        let (done, is_done) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+            runtime.block_on(async move {
+                work().await;
+                done.send(()).unwrap();
+                killed.await.unwrap();
+            });
+            runtime.shutdown_background();
+        });
+        is_done.await.expect("the work is done");
+        Self { kill, thread }
+    }
+
+    fn kill(self) {
+        self.kill.send(()).unwrap();
+        self.thread.join().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sagas_of_a_dead_replica_are_taken_up_and_end_once() {
+    let rig = std::sync::Arc::new(Rig::new().await);
+    let (inside, sagas) = (rig.clone(), 120);
+    let mortal = Mortal::live(move || async move {
+        let doomed = inside.engine_with(short_lease("doomed"), QUICK).await;
+        for number in 0..sagas {
+            let toy = if number % 2 == 0 { toy(number) } else { gated() };
+            inside.start(&doomed, "pivoted", toy).await;
+        }
+    })
+    .await;
+    mortal.kill();
+    let unended = rig.number("select count(*) from saga where closed_status is null").await;
+    assert!(unended >= 60, "the gate is closed");
+    rig.world.open(10_000);
+    let heir = join(&rig, short_lease("heir")).await;
+    rig.all_end().await;
+    assert_eq!(rig.number("select count(*) from saga").await, sagas as i64);
+    let taken_up = "select count(distinct saga_id) from journal where kind = 'taken_up' \
+                    and data->>'handed_over' = 'false'";
+    assert_eq!(rig.number(taken_up).await, unended);
+    rig.audit().await;
+    heir.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_replica_whose_lease_ran_out_writes_nothing_after_its_heir() {
+    let rig = Rig::new().await;
+    let first = rig.engine_with(settings("first"), QUICK).await;
+    let mut sagas = Vec::new();
+    for _ in 0..80 {
+        sagas.push(rig.start(&first, "pivoted", gated()).await);
+    }
+    // Dead as far as anybody knows, and in the middle of its attempts all the same.
+    rig.execute("update replica set leased_until = now() - interval '1 second'").await;
+    let second = join(&rig, settings("second")).await;
+    until("the heir has some", async || second.is_placing().then_some(())).await;
+    rig.world.open(10_000);
+    for saga_id in sagas {
+        assert_eq!(rig.end(saga_id).await, "COMPLETED");
+    }
+    shared_evenly(&rig, &[&first, &second]).await;
+    rig.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn epochs_raised_under_a_running_replica_lose_and_double_nothing() {
+    let rig = Rig::new().await;
+    let engine = rig.engine().await;
+    let mut accepted = 0;
+    for number in 0..300 {
+        accepted += i64::from(rig.try_start(&engine, "pivoted", toy(number)).await);
+        if number % 20 == 0 {
+            rig.execute("update bucket set epoch = epoch + 1 where bucket % 3 = 0").await;
+        }
+        if number % 50 == 7 {
+            // Not ours any more, and nobody's: to be taken again.
+            rig.execute("update bucket set owner = null, epoch = epoch + 1 where bucket % 5 = 0")
+                .await;
+        }
+    }
+    rig.all_end().await;
+    rig.audit().await;
+    assert_eq!(rig.number("select count(*) from saga").await, accepted);
+    until("nothing is left in memory", async || (engine.live() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn buckets_that_the_table_says_are_ours_are_driven_though_we_never_heard_of_it() {
+    let rig = Rig::new().await;
+    let engine = rig.engine().await;
+    // As when the answer to a release is lost: the engine has let go, and the table does not know.
+    let saga_id = rig.start(&engine, "plain", gated()).await;
+    let bucket = i16::from(saga_id.as_bytes()[15]);
+    let owner: Uuid = sqlx::query_scalar("select owner from bucket where bucket = $1")
+        .bind(bucket)
+        .fetch_one(rig.pool())
+        .await
+        .unwrap();
+    for owner in [None, Some(owner)] {
+        sqlx::query("update bucket set owner = $2, epoch = epoch + 1 where bucket = $1")
+            .bind(bucket)
+            .bind(owner)
+            .execute(rig.pool())
+            .await
+            .unwrap();
+    }
+    rig.world.open(10);
+    assert_eq!(rig.end(saga_id).await, "COMPLETED");
+    rig.audit().await;
+}
+
+#[tokio::test]
+async fn a_saga_that_seems_to_kill_its_replicas_runs_alone_and_is_set_aside_in_the_end() {
+    let rig = Rig::new().await;
+    let engine = rig.engine().await;
+    let mut sagas = Vec::new();
+    for _ in 0..3 {
+        sagas.push(rig.start(&engine, "plain", gated()).await);
+    }
+    for saga_id in &sagas {
+        until("b runs", async || (rig.world.count(*saga_id, "b") > 0).then_some(())).await;
+    }
+    engine.stop(Duration::ZERO).await;
+    // Two takeovers in a row, and nothing since.
+    for saga_id in &sagas {
+        plant_takeovers(&rig, *saga_id, 2).await;
+    }
+    rig.execute("update bucket set owner = gen_random_uuid(), epoch = epoch + 1").await;
+    let second = rig.engine_with(settings("second"), QUICK).await;
+    let taken_up =
+        "select count(*) from journal where kind = 'taken_up' and data->>'replica' = 'second'";
+    until("one is taken up", async || (rig.number(taken_up).await == 1).then_some(())).await;
+    let (_, other) = rig.run(&second, "plain", Toy::default()).await;
+    assert_eq!(other, "COMPLETED");
+    assert_eq!(rig.number(taken_up).await, 1, "the others wait until it has got somewhere");
+    rig.world.open(3);
+    rig.all_end().await;
+    assert_eq!(rig.number(taken_up).await, 3);
+    second.stop(PATIENCE).await;
+    rig.audit().await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_parked_until_an_operator_asks_again() {
+    let rig = Rig::new().await;
+    let engine = rig.engine_with(settings("first"), FAR_APART).await;
+    let toy = Toy::default().with("b", Mood::Doubt { times: 1, happens: true });
+    let saga_id = rig.start(&engine, "plain", toy).await;
+    rig.line(saga_id, "attempt_failed b 1").await;
+    engine.stop(PATIENCE).await;
+    plant_takeovers(&rig, saga_id, 7).await;
+    rig.execute("update saga set wake_at = null").await;
+    rig.execute("update bucket set owner = gen_random_uuid(), epoch = epoch + 1").await;
+    let engine = rig.engine().await;
+    rig.line(saga_id, "crash_loop").await;
+    until("it has left", async || (engine.live() == 0).then_some(())).await;
+    assert_eq!(rig.world.count(saga_id, "b"), 1, "it was not tried again");
+    let parked = "select count(*) from saga where attention = 'crash_loop' and wake_at is not null";
+    assert_eq!(rig.number(parked).await, 1);
+    assert!(engine.retry(rig.pool(), saga_id, "ada", None).await.unwrap());
+    assert_eq!(rig.end(saga_id).await, "COMPLETED");
+    rig.audit().await;
+}
+
+fn gated() -> Toy {
+    Toy::default().with("b", Mood::Gate)
+}
+
+/// Sagas of all kinds.
+pub(super) fn toy(number: usize) -> Toy {
+    let effect = |name: &str| Effect::Row(name.to_owned());
+    let toy = Toy::default().effect("a", effect("a")).effect("close", effect("close"));
+    match number % 5 {
+        0 => toy.with("b", Mood::Refuse),
+        1 => toy.with("b", Mood::Doubt { times: 1, happens: true }),
+        2 => toy.with("c", Mood::Doubt { times: NEVER_ANSWERS, happens: true }),
+        3 => toy.effect("c", Effect::Exclusive("c".to_owned())),
+        _ => toy,
+    }
+}
+
+/// Adds lines as dead replicas left them.
+async fn plant_takeovers(rig: &Rig, saga_id: Uuid, count: i32) {
+    sqlx::query(
+        "insert into journal (bucket, saga_id, seq, epoch, kind, data)
+         select s.bucket, s.saga_id, s.seq + n, 1, 'taken_up', '{\"replica\":\"dead\"}'
+           from saga s, generate_series(1, $2) as n where s.saga_id = $1",
+    )
+    .bind(saga_id)
+    .bind(count)
+    .execute(rig.pool())
+    .await
+    .unwrap();
+    sqlx::query("update saga set seq = seq + $2 where saga_id = $1")
+        .bind(saga_id)
+        .bind(count)
+        .execute(rig.pool())
+        .await
+        .unwrap();
+}
