@@ -10,6 +10,7 @@ use crema::{
     app,
     cli::{self, Cli, CliError, Command},
     config::{ConfigError, LogFormat, RehearseArgs, ServeArgs, ServeConfig},
+    postgres,
     telemetry::{self, Metrics},
 };
 
@@ -36,9 +37,13 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(io::stderr().lock(), "error: {error:#}");
     match cli_error {
         Some(error) => error.exit_code(),
-        None if error.is::<ConfigError>() => ExitCode::from(78),
+        None if error.is::<ConfigError>() || is_not_durable(error) => ExitCode::from(78),
         None => ExitCode::FAILURE,
     }
+}
+
+fn is_not_durable(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(postgres::Error::NotDurable { .. }))
 }
 
 async fn run_server(args: ServeArgs) -> anyhow::Result<ExitCode> {

@@ -5,6 +5,7 @@
 //! (by name).
 
 mod effects;
+mod keys;
 pub(super) mod list;
 pub mod menu;
 pub(super) mod orders;

@@ -1,21 +1,21 @@
 //! The statements of placing: keys, the shop's row, pickup codes, facts.
 
-use std::collections::{BTreeMap, HashMap, HashSet, btree_map::Entry};
+use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Effect, Placing, refusal};
-use crate::saga::{self, Applied, Refusal, journal};
+use super::{Effect, Placing, keys, refusal};
+use crate::saga::{Applied, Entry, Refusal, journal};
 
 /// The orders that a batch places, by their index in the batch.
 pub(super) struct Placings<'a> {
-    orders: Vec<(usize, Uuid, &'a Placing)>,
+    pub(super) orders: Vec<(usize, Uuid, &'a Placing)>,
 }
 
 impl<'a> Placings<'a> {
-    pub(super) fn of(entries: &'a [saga::Entry<'a, Effect>]) -> Self {
+    pub(super) fn of(entries: &'a [Entry<'a, Effect>]) -> Self {
         let orders = entries.iter().enumerate().filter_map(|(index, entry)| {
             entry.effects.iter().find_map(|effect| match effect {
                 Effect::Place(placing) => Some((index, entry.saga_id, placing.as_ref())),
@@ -33,7 +33,13 @@ impl<'a> Placings<'a> {
     }
 }
 
-fn refuse(answers: &mut [Applied], index: usize, code: &'static str, detail: &str, data: Value) {
+pub(super) fn refuse(
+    answers: &mut [Applied],
+    index: usize,
+    code: &'static str,
+    detail: &str,
+    data: Value,
+) {
     if let Some(answer) = answers.get_mut(index) {
         *answer = Applied::Refused(Refusal { code, detail: detail.to_owned(), data });
     }
@@ -48,79 +54,9 @@ pub(super) async fn judge(
     if placings.orders.is_empty() {
         return Ok(());
     }
-    claim_keys(connection, placings, answers).await?;
+    keys::claim(connection, placings, answers).await?;
     ask_the_shop(connection, placings, answers).await?;
     claim_codes(connection, placings, answers).await
-}
-
-type Key<'a> = (&'a str, &'a str);
-
-/// Claims the keys in their order, so that two replicas never wait for each other in a ring. A second
-/// placing with the key of one in the same batch waits for the next batch.
-async fn claim_keys(
-    connection: &mut PgConnection,
-    placings: &Placings<'_>,
-    answers: &mut [Applied],
-) -> sqlx::Result<()> {
-    let mut claims: BTreeMap<Key<'_>, (usize, Uuid, &[u8])> = BTreeMap::new();
-    for (index, order_id, placing) in &placings.orders {
-        let Some((key, fingerprint)) = &placing.key else { continue };
-        let key = (placing.customer_id.as_str(), key.as_str());
-        match claims.entry(key) {
-            Entry::Vacant(free) => {
-                free.insert((*index, *order_id, fingerprint.as_slice()));
-            }
-            Entry::Occupied(_) => {
-                if let Some(answer) = answers.get_mut(*index) {
-                    *answer = Applied::Later;
-                }
-            }
-        }
-    }
-    if claims.is_empty() {
-        return Ok(());
-    }
-    let (customers, keys): (Vec<&str>, Vec<&str>) = claims.keys().copied().unzip();
-    let orders: Vec<Uuid> = claims.values().map(|it| it.1).collect();
-    let prints: Vec<&[u8]> = claims.values().map(|it| it.2).collect();
-    let claimed = sqlx::query!(
-        "insert into idempotency_key (customer_id, key, order_id, fingerprint)
-         select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bytea[])
-         on conflict do nothing returning order_id",
-        &customers as &[&str],
-        &keys as &[&str],
-        &orders,
-        &prints as &[&[u8]],
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let claimed: HashSet<Uuid> = claimed.into_iter().map(|it| it.order_id).collect();
-    let lost: HashMap<Key<'_>, (usize, &[u8])> = claims
-        .into_iter()
-        .filter(|(_, (_, order_id, _))| !claimed.contains(order_id))
-        .map(|(key, (index, _, print))| (key, (index, print)))
-        .collect();
-    if lost.is_empty() {
-        return Ok(());
-    }
-    let (customers, keys): (Vec<&str>, Vec<&str>) = lost.keys().copied().unzip();
-    let rows = sqlx::query!(
-        "select k.customer_id, k.key, k.order_id, k.fingerprint
-           from unnest($1::text[], $2::text[]) as x (customer_id, key)
-           join idempotency_key k on k.customer_id = x.customer_id and k.key = x.key",
-        &customers as &[&str],
-        &keys as &[&str],
-    )
-    .fetch_all(connection)
-    .await?;
-    for row in rows {
-        if let Some((index, print)) = lost.get(&(row.customer_id.as_str(), row.key.as_str())) {
-            let same = row.fingerprint == *print;
-            let data = json!({ "order_id": row.order_id, "same": same });
-            refuse(answers, *index, refusal::KEY_TAKEN, "the key stands for another order", data);
-        }
-    }
-    Ok(())
 }
 
 async fn ask_the_shop(

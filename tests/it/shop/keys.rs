@@ -121,7 +121,7 @@ async fn a_repeat_waits_two_seconds_for_a_first_request_that_is_stuck() {
     let (api, order) = (house.api(), order_of("latte"));
     let first = tokio::spawn({
         let (api, order) = (api.clone(), order.clone());
-        async move { api.post_keyed(&order, "k").await }
+        async move { api.post_keyed_once(&order, "k").await }
     });
     let mut looking = house.connection().await;
     let waiting = "select count(*) from pg_stat_activity
@@ -130,7 +130,7 @@ async fn a_repeat_waits_two_seconds_for_a_first_request_that_is_stuck() {
     while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut looking).await.unwrap() == 0 {
         assert!(since.elapsed() < crate::world::DEADLINE);
     }
-    let repeat = api.post_keyed(&order, "k").await;
+    let repeat = api.post_keyed_once(&order, "k").await;
     repeat.assert_refused(409, "in_progress");
     assert!(repeat.header("retry-after").is_some());
     assert!(!first.is_finished());

@@ -22,7 +22,8 @@ async fn race(api: &Api, n: usize) -> (String, bool) {
         _ => drop(api.order(&id).await),
     }
     let answer = api.cancel(&id).await;
-    if answer.status == 202 {
+    // 200 where a first try was accepted without an answer, on a machine that is too busy.
+    if matches!(answer.status, 200 | 202) {
         return (id, true);
     }
     answer.assert_refused(409, "too_late");

@@ -2,6 +2,9 @@
 
 use std::{net::TcpListener, process::Command};
 
+use crema::postgres::Cluster;
+use secrecy::ExposeSecret;
+
 use crate::world::{
     cluster::{Place, TestDb},
     replica::{crema, run_to_end},
@@ -79,11 +82,18 @@ async fn an_address_that_others_reach_must_be_asked_for() {
 
 #[tokio::test]
 async fn a_database_that_loses_commits_is_refused() {
-    let place = Place::new();
-    let url = format!("{}&options=-c%20synchronous_commit%3Doff", database().await);
-    let url = format!("--database-url={url}");
-    let said = refusal(&mut serve(&place, &["--listen=127.0.0.1:0", "--rehearsal", &url]));
-    assert_says(said, 1, &["synchronous_commit=off", "--unsafe-durability"]);
+    let (place, server) = (Place::new(), Place::with_cluster().await);
+    let mut config = server.config();
+    config.settings = vec!["fsync=off".to_owned()];
+    let open = move || Cluster::open(config).unwrap();
+    let cluster = tokio::task::spawn_blocking(open).await.unwrap();
+    let unsynced = cluster.url("postgres").expose_secret().to_owned();
+    let hasty = format!("{}&options=-c%20synchronous_commit%3Doff", database().await);
+    for (url, setting) in [(unsynced, "fsync=off"), (hasty, "synchronous_commit=off")] {
+        let url = format!("--database-url={url}");
+        let said = refusal(&mut serve(&place, &["--listen=127.0.0.1:0", "--rehearsal", &url]));
+        assert_says(said, CONFIG, &[setting, "--unsafe-durability"]);
+    }
 }
 
 #[tokio::test]

@@ -75,8 +75,23 @@ impl Api {
         Answer::of(request.send().await.unwrap()).await
     }
 
+    /// Sends it again for as long as the machine is too busy to take it. Nothing was done then.
+    async fn send_until_taken(&self, request: impl Fn() -> RequestBuilder) -> Answer {
+        let since = Instant::now();
+        loop {
+            let answer = self.send(request()).await;
+            let busy = ["unavailable", "overloaded", "in_progress"];
+            let is_busy = matches!(answer.status, 409 | 503)
+                && busy.contains(&answer.json()["code"].as_str().unwrap());
+            if !is_busy || since.elapsed() > DEADLINE {
+                return answer;
+            }
+            tokio::time::sleep(super::LOOK_EVERY).await;
+        }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.send(self.http.get(self.url(path))).await
+        self.send_until_taken(|| self.http.get(self.url(path))).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
@@ -87,14 +102,22 @@ impl Api {
         self.send(self.http.put(self.url(path)).json(body)).await
     }
 
-    /// Posts an order, under a key.
-    pub(crate) async fn post_keyed(&self, order: &Value, key: &str) -> Answer {
+    /// Posts an order under a key, once.
+    pub(crate) async fn post_keyed_once(&self, order: &Value, key: &str) -> Answer {
         let request = self.http.post(self.url("/v1/orders")).header("idempotency-key", key);
         self.send(request.json(order)).await
     }
 
+    /// Posts an order under a key until it is decided.
+    pub(crate) async fn post_keyed(&self, order: &Value, key: &str) -> Answer {
+        let request =
+            || self.http.post(self.url("/v1/orders")).header("idempotency-key", key).json(order);
+        self.send_until_taken(request).await
+    }
+
+    /// Posts an order until it is decided.
     pub(crate) async fn post_order(&self, order: &Value) -> Answer {
-        self.post("/v1/orders", order).await
+        self.send_until_taken(|| self.http.post(self.url("/v1/orders")).json(order)).await
     }
 
     /// Places an order; its id.
@@ -138,7 +161,8 @@ impl Api {
     }
 
     pub(crate) async fn cancel(&self, id: &str) -> Answer {
-        self.send(self.http.post(self.url(&format!("/v1/orders/{id}/cancel")))).await
+        let url = self.url(&format!("/v1/orders/{id}/cancel"));
+        self.send_until_taken(|| self.http.post(&url)).await
     }
 
     pub(crate) async fn collect(&self, id: &str, code: &str) -> Answer {
@@ -172,7 +196,7 @@ impl Api {
     /// Waits until the replica says that it is ready.
     pub(crate) async fn ready(&self) {
         let since = Instant::now();
-        while self.get("/readyz").await.status != 200 {
+        while self.send(self.http.get(self.url("/readyz"))).await.status != 200 {
             assert!(since.elapsed() < DEADLINE, "never ready");
             tokio::time::sleep(super::LOOK_EVERY).await;
         }

@@ -161,13 +161,19 @@ impl House {
     /// stock against its moves.
     pub(crate) async fn audit_all(&self, api: &Api) -> Vec<Value> {
         let mut connection = self.connection().await;
-        let ids: Vec<uuid::Uuid> = sqlx::query_scalar("select order_id from orders")
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
-        let mut orders = Vec::with_capacity(ids.len());
-        for id in &ids {
-            orders.push(api.end(&id.to_string()).await);
+        let open = "select count(*) from saga where closed_status is null";
+        let since = std::time::Instant::now();
+        while sqlx::query_scalar::<_, i64>(open).fetch_one(&mut connection).await.unwrap() > 0 {
+            assert!(since.elapsed() < super::DEADLINE * 2, "some orders never end");
+            tokio::time::sleep(super::LOOK_EVERY).await;
+        }
+        let mut orders: Vec<Value> = Vec::new();
+        let mut path = "/v1/orders?limit=200".to_owned();
+        loop {
+            let page = api.get(&path).await.expect(200);
+            orders.extend(page["orders"].as_array().unwrap().iter().cloned());
+            let Some(cursor) = page["next_cursor"].as_str() else { break };
+            path = format!("/v1/orders?limit=200&cursor={cursor}");
         }
         let mut by_order: std::collections::HashMap<String, Vec<Value>> = Default::default();
         for line in self.whole_ledger().await.lines {
