@@ -7,6 +7,7 @@ use std::{
 
 use clap::Parser;
 use crema::{
+    app,
     cli::{self, Cli, CliError, Command},
     config::{ConfigError, LogFormat, RehearseArgs, ServeArgs, ServeConfig},
     telemetry::{self, Metrics},
@@ -43,11 +44,13 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 async fn run_server(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = ServeConfig::load(args)?;
     telemetry::init_logs(config.log_format)?;
-    let _metrics = Metrics::install()?;
-    anyhow::bail!("serving is not yet wired")
+    let metrics = Metrics::install()?;
+    app::serve(config, metrics).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn run_rehearsal(_args: RehearseArgs) -> anyhow::Result<ExitCode> {
+async fn run_rehearsal(args: RehearseArgs) -> anyhow::Result<ExitCode> {
     telemetry::init_logs(LogFormat::Auto)?;
-    anyhow::bail!("the rehearsal is not yet wired")
+    app::rehearse(args).await?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -5,27 +5,36 @@
 //! take requests apart with [`extract`] and refuse them with [`problem`]s.
 
 mod admit;
+mod counter;
 pub mod extract;
 mod held;
+mod history;
+mod list;
 mod observe;
+mod operators;
+mod orders;
 pub mod problem;
+mod refusal;
 pub mod serve;
 pub mod service;
+mod wait;
 mod wire;
 
 use std::sync::Arc;
 
 use axum::{Router, http::Method, middleware};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::compression::{
     CompressionLayer, CompressionLevel,
     predicate::{NotForContentType, Predicate, SizeAbove},
 };
 use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 pub use observe::RequestId;
 use problem::{Code, Problem};
 
-use crate::config::HttpLimits;
+use crate::{config::HttpLimits, shop::Shop};
 
 /// Below this many bytes an answer fits one packet, and compressing it gains nothing.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
@@ -34,7 +43,12 @@ const COMPRESSED_BYTES_MIN: u64 = 1024;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Crema", description = "Orders of a coffee shop, and the sagas that fulfil them."),
-    tags((name = "service", description = "For those who watch over the process")),
+    tags(
+        (name = "orders", description = "Placing orders, and what becomes of them"),
+        (name = "shop", description = "The menu, the stock, and whether the shop is open"),
+        (name = "operators", description = "For those who run the service"),
+        (name = "service", description = "For those who watch over the process"),
+    ),
     components(schemas(Problem))
 )]
 struct Description;
@@ -45,8 +59,38 @@ struct Description;
 /// Whatever the YAML writer says; it never does for a description that was tested once.
 pub fn openapi_yaml() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let mut description = Description::openapi();
+    description.merge(api().into_openapi());
     description.merge(service::routes().into_openapi());
     Ok(description.to_yaml()?)
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Counter {
+    /// The shop behind the counter.
+    pub shop: Arc<Shop>,
+    /// Whether orders without a key are refused.
+    pub require_idempotency_key: bool,
+    /// Owns what outlives a request: reads for a client that hung up, streams.
+    pub tasks: TaskTracker,
+    /// Ends streams and long polls.
+    pub stop: CancellationToken,
+}
+
+fn api() -> OpenApiRouter<Counter> {
+    OpenApiRouter::new()
+        .merge(orders::routes())
+        .merge(list::routes())
+        .merge(history::routes())
+        .merge(counter::routes())
+        .merge(operators::routes())
+}
+
+/// All routes, without what surrounds them.
+pub fn router(counter: Counter, service: service::Service) -> Router {
+    let api: Router = api().with_state(counter).into();
+    let service: Router = service::routes().with_state(service).into();
+    api.merge(service)
 }
 
 /// Puts around all routes of `router` what holds for each of them. From the outside in: compression,

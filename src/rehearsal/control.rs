@@ -35,7 +35,13 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
     Router::new()
         .route("/ledger", get(ledger))
         .route("/moods", get(moods).put(change))
-        .route("/livez", get(|| async { Json(json!({"status": "ok"})) }))
+        .route("/livez", get(alive))
+        .route("/readyz", get(alive))
+}
+
+/// Whoever is answered here can be served: the ledger was read before the first connection was taken.
+async fn alive() -> Json<Value> {
+    Json(json!({"status": "ok"}))
 }
 
 async fn moods(State(desk): State<Arc<Desk>>) -> Json<Value> {

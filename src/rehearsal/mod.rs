@@ -12,7 +12,7 @@
 //! | `/payment/…` `/kitchen/…` `/notifier/…` | the three participants |
 //! | `GET /ledger?order_id=` | the ledger as a JSON array |
 //! | `GET`, `PUT /moods` | moods, paces, and calls per participant |
-//! | `GET /livez` | 200 |
+//! | `GET /livez`, `GET /readyz` | 200 |
 
 mod book;
 mod control;
@@ -47,7 +47,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The participant's base URL, from the one that [`host`] publishes.
+    /// The participant's base URL, from the one that [`host()`] publishes.
     pub fn address(self, root: &Url) -> Url {
         let mut url = root.clone();
         url.set_path(match self {

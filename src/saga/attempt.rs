@@ -22,15 +22,15 @@ use super::{
 const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
 impl<E: Send + Sync + 'static> Core<E> {
-    /// Calls a step. `None`: the saga is not ours any more, or we stop.
+    /// Calls a step. An error is what the task does instead of going on: the saga is not ours any more, say.
     pub(super) async fn attempt(
         &self,
         running: &mut Running<E>,
         step: StepIndex,
         attempt: u32,
-    ) -> Option<Answer<E>> {
+    ) -> Result<Answer<E>, Turn> {
         let plan = running.plan.clone();
-        let planned = plan.steps.get(usize::from(step))?;
+        let planned = plan.steps.get(usize::from(step)).ok_or(Turn::Rests)?;
         let (cx, mut reports) = context(running, planned.name, attempt);
         let input = running.input.clone();
         let work = AssertUnwindSafe(planned.step.execute(&cx, &input)).catch_unwind();
@@ -50,7 +50,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                 let silence = policy.heartbeat.map_or(started + NEVER, |it| heard + it);
                 tokio::select! {
                     biased;
-                    () = live.lost.cancelled() => return None,
+                    () = live.lost.cancelled() => return Err(Turn::Rests),
                     answer = &mut work => break Some(answer),
                     Some(report) = reports.recv() => {
                         heard = Instant::now();
@@ -62,9 +62,11 @@ impl<E: Send + Sync + 'static> Core<E> {
                             Report::Reached { label, journaled } => {
                                 let mut draft = Draft::new(running);
                                 draft.reached(step, attempt, label);
-                                let Ok(Turn::Again) = self.write(running, draft).await else {
-                                    return None;
-                                };
+                                match self.write(running, draft).await {
+                                    Ok(Turn::Again) => {}
+                                    Ok(turn) => return Err(turn),
+                                    Err(_) => return Err(Turn::Reload),
+                                }
                                 let _ = journaled.send(());
                             }
                         }
@@ -86,9 +88,9 @@ impl<E: Send + Sync + 'static> Core<E> {
             };
             live.set_progress(None);
         }
-        let answer = answer?;
+        let answer = answer.ok_or(Turn::Rests)?;
         count(planned.name, &answer, started);
-        Some(answer)
+        Ok(answer)
     }
 
     /// Calls a step's compensation. It is shielded from further cancellation.
@@ -99,7 +101,8 @@ impl<E: Send + Sync + 'static> Core<E> {
         attempt: u32,
     ) -> Option<Answer<E>> {
         let planned = running.plan.steps.get(usize::from(step))?;
-        let (cx, _reports) = context(running, planned.name, attempt);
+        // Nobody listens: a compensation has no heartbeats and no labels of its own.
+        let (cx, _) = context(running, planned.name, attempt);
         let output = running.state.output(planned.name);
         let work = planned.step.compensate(&cx, &running.input, output);
         let work = AssertUnwindSafe(work).catch_unwind();

@@ -26,7 +26,7 @@ pub(super) struct Draft<E> {
     effects: Vec<E>,
     lane: Lane,
     label: Cow<'static, str>,
-    passes_pivot: bool,
+    unless_cancelled: bool,
     wait: Option<Duration>,
     closed: Option<(Cow<'static, str>, Option<String>)>,
     taken: Vec<uuid::Uuid>,
@@ -51,7 +51,7 @@ impl<E: Send + Sync + 'static> Draft<E> {
             effects: Vec::new(),
             lane: Lane::Own,
             label: running.label.clone(),
-            passes_pivot: false,
+            unless_cancelled: false,
             wait: None,
             closed: None,
             taken: Vec::new(),
@@ -62,6 +62,11 @@ impl<E: Send + Sync + 'static> Draft<E> {
     /// How long the saga waits after this, if it does.
     pub(super) fn wait(&self) -> Option<Duration> {
         self.wait
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
     }
 
     /// The step and attempt this is the answer of.
@@ -116,7 +121,7 @@ impl<E: Send + Sync + 'static> Draft<E> {
         let policy = planned.policy;
         match answer {
             Ok(done) => {
-                self.passes_pivot = planned.kind == Kind::Pivot;
+                self.unless_cancelled = planned.kind == Kind::Pivot;
                 self.add(Event::StepDone { step, attempt, output: done.output.into() });
                 (self.effects, self.lane) = (done.effects, done.lane);
                 if let Some(label) = planned.label_done {
@@ -215,6 +220,8 @@ impl<E: Send + Sync + 'static> Draft<E> {
             Direction::Backward(cause) => Some(cause.clone()),
             Direction::Forward | Direction::Closed(_) => None,
         };
+        // Without a pivot the end itself is what an accepted cancellation keeps from happening.
+        self.unless_cancelled |= cause.is_none() && !self.state.past_pivot();
         let ending = Ending {
             saga_id: running.saga_id,
             cause: cause.as_deref(),
@@ -247,7 +254,7 @@ impl<E: Send + Sync + 'static> Draft<E> {
             label: self.label.clone(),
             cursor: i16::from(self.state.cursor),
             past_pivot: self.state.past_pivot(),
-            unless_cancelled: self.passes_pivot,
+            unless_cancelled: self.unless_cancelled,
             wake_in_ms: wake.map(super::lease::as_ms),
             attention: self.state.attention.clone(),
             closed: self.closed,

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -23,7 +23,7 @@ use super::{
     },
     lease::Ownership,
     line::Line,
-    live::LiveSagas,
+    live::{Arrival, LiveSagas},
     runner::Running,
     step::Lane,
 };
@@ -66,7 +66,8 @@ pub enum StartError {
     /// No saga of this definition and version is registered.
     #[error("no saga `{0}` is registered")]
     Unregistered(&'static str),
-    /// This replica lost the bucket; whether the saga was written is known: it was not.
+    /// This replica lost the bucket. The saga was not written; only when the database went away in the
+    /// middle of the commit may it have been, and is then driven by whoever takes the bucket over.
     #[error("this replica owns no bucket for it at the moment")]
     NotOwned,
     /// The input is no JSON.
@@ -116,7 +117,9 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             halt: CancellationToken::new(),
         });
         load::ensure_partitions(&core.drive).await?;
-        core.register().await?;
+        let mut connection = PgConnection::connect_with(&core.options).await?;
+        core.register(&mut connection).await?;
+        connection.close().await?;
         let writers = WriterSettings {
             options: core.options.clone(),
             apply: self.apply,
@@ -125,6 +128,8 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             commit_timeout: core.settings.commit_timeout,
         };
         journal::spawn_writers(&core.tasks, &core.journal, &writers, &core.halt);
+        // The first look before anybody asks: alone, a replica owns all buckets when this returns.
+        core.tick().await?;
         core.tasks.spawn(core.clone().keep_lease());
         core.tasks.spawn(core.clone().watch_lease());
         core.tasks.spawn(core.clone().tick_forever());
@@ -186,7 +191,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
         let core = self.core.clone();
         // In a task of the engine's own: the caller may go away, the saga then goes on all the same.
         let task = self.core.tasks.spawn(async move {
-            let presence = core.live.enter(saga_id);
+            let presence = core.live.enter(saga_id, Arrival::Woken);
             let verdict = core.journal.commit(transition).await;
             if let (Verdict::Written, Some(presence)) = (&verdict, presence) {
                 let (label, input) = (Cow::Borrowed(plan.label), Arc::new(input) as _);
@@ -214,7 +219,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
         let data = json!({ "by": by, "reason": reason }).to_string();
         let verdict = inbox::cancel(pool, saga_id, &data).await?;
         if verdict == CancelVerdict::Requested {
-            self.hint(pool, saga_id).await?;
+            self.hint(pool, saga_id).await;
         }
         Ok(verdict)
     }
@@ -230,17 +235,18 @@ impl<E: Send + Sync + 'static> Engine<E> {
         let data = json!({ "by": by, "reason": reason }).to_string();
         let accepted = inbox::retry(pool, saga_id, &data).await?;
         if accepted {
-            self.hint(pool, saga_id).await?;
+            self.hint(pool, saga_id).await;
         }
         Ok(accepted)
     }
 
-    async fn hint(&self, pool: &PgPool, saga_id: Uuid) -> sqlx::Result<()> {
+    /// Tells the owner to look. What was asked for is durable, and found at the next tick in any case.
+    async fn hint(&self, pool: &PgPool, saga_id: Uuid) {
         if self.core.ownership.epoch(bucket_of(saga_id)).is_some() {
             self.core.look_now.notify_one();
-            return Ok(());
+        } else if let Err(error) = inbox::hint(pool, CHANNEL).await {
+            tracing::debug!(%error, "a hint was not sent");
         }
-        inbox::hint(pool, CHANNEL).await
     }
 
     /// A saga as its journal tells it; `None` when there is none.
@@ -321,6 +327,11 @@ impl<E: Send + Sync + 'static> Engine<E> {
         &self.core.feed
     }
 
+    /// How many sagas are in the memory of this replica. One that is suspended is not.
+    pub fn live(&self) -> usize {
+        self.core.live.len()
+    }
+
     /// The buckets of this replica, for work beside the sagas that its owner does (the outbox).
     pub fn buckets(&self) -> Vec<i16> {
         self.core.ownership.buckets()
@@ -329,8 +340,8 @@ impl<E: Send + Sync + 'static> Engine<E> {
     /// Stops: places nothing more, lets attempts end for up to `patience`, hands the buckets over.
     pub async fn stop(&self, patience: Duration) {
         let core = &self.core;
-        core.ownership.stop_placing();
         core.drain.cancel();
+        core.ownership.stop_placing();
         let ours = core.ownership.buckets();
         core.live.drain(patience).await;
         if let Err(error) = core.hand_over(&ours).await {
@@ -376,7 +387,10 @@ impl<E: Send + Sync + 'static> Core<E> {
             if let Err(error) = result {
                 tracing::debug!(%error, "not listening; looking every second meanwhile");
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::select! {
+                () = self.halt.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
         }
     }
 

@@ -37,8 +37,9 @@ pub enum Event {
     CompensationDone { step: StepIndex, attempt: u32, output: Arc<RawValue> },
     /// The compensation did not succeed; it is tried again, without end.
     CompensationFailed { step: StepIndex, attempt: u32, detail: String, retry_in_ms: u64 },
-    /// Another replica went on where the last one was lost; whatever attempt ran then counts.
-    TakenUp { replica: String },
+    /// Another replica went on where the last one was lost, or, `handed_over`, gave it away in order;
+    /// whatever attempt ran then counts.
+    TakenUp { replica: String, handed_over: bool },
     /// A saga that keeps killing its replica was set aside.
     CrashLoop { takeovers: u32 },
     /// An operator asked for the next attempt now.
@@ -118,7 +119,7 @@ pub struct State {
     pub cancelled_by: Option<String>,
     /// Why a person is needed, if one is.
     pub attention: Option<String>,
-    /// Takeovers since the last line that is none.
+    /// Takeovers from a dead replica since the last line that is none.
     pub takeovers_in_a_row: u32,
     /// One entry a step, in the plan's order.
     pub steps: Vec<StepState>,
@@ -201,6 +202,7 @@ impl State {
         }
         self.seq += 1;
         match event {
+            Event::TakenUp { handed_over: true, .. } => {}
             Event::TakenUp { .. } => self.takeovers_in_a_row += 1,
             _ => self.takeovers_in_a_row = 0,
         }
@@ -211,14 +213,16 @@ impl State {
         match (&self.direction, event) {
             (Direction::Forward, Event::Started { .. }) => {}
             (_, Event::CancelRequested { by, .. }) => self.cancelled_by = Some(by.clone()),
-            (Direction::Forward, Event::Compensating { cause }) => {
+            (Direction::Forward, Event::Compensating { cause }) if !self.past_pivot() => {
                 self.direction = Direction::Backward(cause.clone());
                 self.attention = None;
             }
             (Direction::Forward, Event::TakenUp { .. }) => {
-                if let Some(step) = self.steps.get_mut(usize::from(self.cursor)) {
-                    step.progress = Progress::Open;
-                    step.attempts += 1;
+                let step = self.steps.get_mut(usize::from(self.cursor));
+                let unsettled =
+                    |it: &&mut StepState| matches!(it.progress, Progress::Pending | Progress::Open);
+                if let Some(step) = step.filter(unsettled) {
+                    (step.progress, step.attempts) = (Progress::Open, step.attempts + 1);
                 }
             }
             (Direction::Backward(_), Event::TakenUp { .. }) => {
@@ -228,7 +232,7 @@ impl State {
             }
             (_, Event::CrashLoop { .. }) => self.attention = Some("crash_loop".to_owned()),
             (_, Event::RetryRequested { .. }) => self.attention = None,
-            (_, Event::Closed { status, .. }) => {
+            (_, Event::Closed { status, .. }) if self.is_at_its_end() => {
                 self.direction = Direction::Closed(status.clone());
                 self.attention = None;
             }
@@ -240,7 +244,8 @@ impl State {
     fn apply_to_step(&mut self, index: StepIndex, event: &Event) -> Result<(), Illegal> {
         use Progress::{Done, GivenUp, Open, Pending, Refused};
         let forward = self.direction == Direction::Forward && index == self.cursor;
-        let backward = matches!(self.direction, Direction::Backward(_));
+        let backward = matches!(self.direction, Direction::Backward(_))
+            && self.compensating() == Some(usize::from(index));
         let illegal = self.illegal(event);
         let optional =
             self.shape.get(usize::from(index)).map(|it| it.kind) == Some(Kind::BestEffort);
@@ -257,6 +262,7 @@ impl State {
                 (step.progress, step.attempts) = (Refused, *attempt);
                 step.refusal = Some(code.clone());
                 self.cursor += u8::from(optional);
+                self.attention = None;
             }
             (Pending | Open, Event::AttemptFailed { attempt, .. }) if forward => {
                 (step.progress, step.attempts) = (Open, *attempt);
@@ -264,26 +270,23 @@ impl State {
             (Pending | Open, Event::StepGivenUp { attempt, .. }) if forward => {
                 (step.progress, step.attempts) = (GivenUp, *attempt);
                 self.cursor += u8::from(optional);
+                self.attention = None;
             }
             (Pending | Open, Event::Parked { reason, .. }) if forward => {
                 step.progress = Open;
                 self.attention = Some(reason.clone());
             }
             (Open | Done | GivenUp, Event::CompensationDone { attempt, output, .. })
-                if backward && step.compensation != Compensation::Done =>
+                if backward =>
             {
                 (step.compensation, step.compensation_attempts) = (Compensation::Done, *attempt);
                 step.compensation_output = Some(output.clone());
                 self.attention = None;
             }
-            (Open | Done | GivenUp, Event::CompensationFailed { attempt, .. })
-                if backward && step.compensation != Compensation::Done =>
-            {
+            (Open | Done | GivenUp, Event::CompensationFailed { attempt, .. }) if backward => {
                 (step.compensation, step.compensation_attempts) = (Compensation::Open, *attempt);
             }
-            (Open | Done | GivenUp, Event::Parked { reason, attempt, .. })
-                if backward && step.compensation != Compensation::Done =>
-            {
+            (Open | Done | GivenUp, Event::Parked { reason, attempt, .. }) if backward => {
                 (step.compensation, step.compensation_attempts) = (Compensation::Open, *attempt);
                 self.attention = Some(reason.clone());
             }
@@ -304,6 +307,15 @@ impl State {
     fn compensating_mut(&mut self) -> Option<&mut StepState> {
         let index = self.compensating()?;
         self.steps.get_mut(index)
+    }
+
+    /// Whether nothing is left to be done or taken back.
+    fn is_at_its_end(&self) -> bool {
+        match self.direction {
+            Direction::Forward => usize::from(self.cursor) >= self.steps.len(),
+            Direction::Backward(_) => self.compensating().is_none(),
+            Direction::Closed(_) => false,
+        }
     }
 
     /// Whether the pivot is behind: nothing goes back any more.

@@ -3,7 +3,7 @@
 //! What is read is always the journal; this only says when to look. A local commit wakes at once; what other
 //! replicas write is found by a task that follows the feed's table while anybody is interested.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sqlx::PgPool;
 use tokio::{
@@ -81,27 +81,32 @@ impl Feed {
     }
 }
 
-/// A position in the shop-wide feed: one number a writer. What commits later is after it, also when it is
-/// older; what it has passed does not come again.
+/// A position in the feed of all sagas: one number a writer, and how far into one batch. What commits later is
+/// after it, also when it is older; what it has passed does not come again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor {
-    positions: HashMap<i64, i64>,
+    positions: BTreeMap<i64, i64>,
+    within: Option<Within>,
+}
+
+/// A batch of which some lines have been passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Within {
+    writer: i64,
+    n: i64,
+    passed: i64,
 }
 
 impl Cursor {
-    /// Before everything that the feed still holds.
-    pub fn start() -> Self {
-        Self::default()
-    }
-
     /// After everything that is committed now.
     pub async fn now(pool: &PgPool) -> sqlx::Result<Self> {
-        Ok(Self { positions: feed::positions(pool).await?.into_iter().collect() })
+        let positions = feed::positions(pool).await?.into_iter().collect();
+        Ok(Self { positions, within: None })
     }
 
     /// The sagas of the next batches; moves on behind them.
     async fn next(&mut self, pool: &PgPool) -> sqlx::Result<Vec<Vec<Uuid>>> {
-        let batches = self.batches(pool).await?;
+        let batches = self.batches(pool, BATCHES_AT_ONCE).await?;
         Ok(batches
             .into_iter()
             .map(|it| {
@@ -111,39 +116,54 @@ impl Cursor {
             .collect())
     }
 
-    async fn batches(&self, pool: &PgPool) -> sqlx::Result<Vec<feed::Batch>> {
+    async fn batches(&self, pool: &PgPool, limit: i64) -> sqlx::Result<Vec<feed::Batch>> {
         let (writers, numbers): (Vec<i64>, Vec<i64>) = self.positions.iter().unzip();
-        feed::after(pool, &writers, &numbers, BATCHES_AT_ONCE).await
+        feed::after(pool, &writers, &numbers, limit).await
     }
 
-    /// The lines of the next batch of some writer, with the cursor behind it; `None` when there is none.
-    pub async fn lines(&mut self, pool: &PgPool) -> sqlx::Result<Option<Vec<JournalLine>>> {
-        let (writers, numbers): (Vec<i64>, Vec<i64>) = self.positions.iter().unzip();
-        let Some(batch) = feed::after(pool, &writers, &numbers, 1).await?.into_iter().next() else {
-            return Ok(None);
+    /// The lines of the next batch of some writer, each with the position behind it as opaque bytes; moves
+    /// on behind the batch. `None` when there is none.
+    pub async fn lines(
+        &mut self,
+        pool: &PgPool,
+    ) -> sqlx::Result<Option<Vec<(JournalLine, Vec<u8>)>>> {
+        let batch = match self.within {
+            Some(within) => feed::one(pool, within.writer, within.n).await?,
+            None => self.batches(pool, 1).await?.into_iter().next(),
         };
+        let passed = self.within.take().map_or(0, |it| it.passed);
+        let Some(batch) = batch else { return Ok(None) };
+        let (writer, n) = (batch.writer, batch.n);
         let lines = read::lines_by_key(pool, &batch.saga_ids, &batch.seqs).await?;
-        self.positions.insert(batch.writer, batch.n);
-        Ok(Some(lines))
+        let mut numbered = Vec::with_capacity(lines.len());
+        for (passed, line) in (1..).zip(lines).skip(usize::try_from(passed).unwrap_or(usize::MAX)) {
+            self.within = Some(Within { writer, n, passed });
+            numbered.push((line, self.to_bytes()));
+        }
+        self.within = None;
+        self.positions.insert(writer, n);
+        Ok(Some(numbered))
     }
 
-    /// As opaque bytes, for a client to bring back.
+    /// As opaque bytes, for a client to bring back: three numbers for the batch at hand, two for each
+    /// writer.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut positions: Vec<_> = self.positions.iter().collect();
-        positions.sort_unstable();
-        positions.iter().flat_map(|(w, n)| [w.to_be_bytes(), n.to_be_bytes()]).flatten().collect()
+        let within = self.within.map_or([0; 3], |it| [it.writer, it.n, it.passed]);
+        let positions = self.positions.iter().flat_map(|(writer, n)| [*writer, *n]);
+        within.into_iter().chain(positions).flat_map(i64::to_be_bytes).collect()
     }
 
     /// Reads [`Cursor::to_bytes`] back; `None` when these bytes are none of ours.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<8>();
-        if !rest.is_empty() || words.len() % 2 != 0 {
+        let numbers: Vec<i64> = words.iter().map(|it| i64::from_be_bytes(*it)).collect();
+        let (within, positions) = numbers.split_first_chunk::<3>()?;
+        if !rest.is_empty() || positions.len() % 2 != 0 {
             return None;
         }
-        let pairs = words.chunks_exact(2);
-        let positions = pairs
-            .map(|it| Some((i64::from_be_bytes(*it.first()?), i64::from_be_bytes(*it.get(1)?))))
-            .collect::<Option<HashMap<i64, i64>>>()?;
-        Some(Self { positions })
+        let [writer, n, passed] = *within;
+        let within = (n > 0).then_some(Within { writer, n, passed });
+        let (pairs, _) = positions.as_chunks::<2>();
+        Some(Self { positions: pairs.iter().map(|[writer, n]| (*writer, *n)).collect(), within })
     }
 }

@@ -134,6 +134,12 @@ impl SagaView {
                     (input, started_at) = (Some(json.get().to_owned()), Some(at));
                 }
                 Event::Closed { .. } => closed_at = Some(at),
+                // The next attempt starts now.
+                Event::TakenUp { .. } | Event::RetryRequested { .. } => {
+                    for trace in &mut traces {
+                        (trace.next_at, trace.compensation_next_at) = (None, None);
+                    }
+                }
                 _ => {}
             }
             if let Some(trace) = event.step().and_then(|it| traces.get_mut(usize::from(it))) {

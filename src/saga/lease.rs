@@ -14,13 +14,10 @@ use std::{
 };
 
 use sqlx::{Connection, PgConnection};
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, timeout};
 use uuid::Uuid;
 
-use super::{
-    Core,
-    journal::{inbox, lease, load},
-};
+use super::{Core, journal::lease};
 
 /// Buckets in all; fixed for life, for ids carry theirs.
 pub const BUCKETS: usize = 256;
@@ -96,27 +93,44 @@ impl Ownership {
         placing.get(turn % placing.len().max(1)).copied()
     }
 
-    fn set(&self, owned: &[(i16, i64)]) {
-        for (bucket, epoch) in owned {
-            if let Some(slot) = usize::try_from(*bucket).ok().and_then(|it| self.epochs.get(it)) {
-                slot.store(*epoch, Ordering::Release);
+    /// Takes over what the table says of these buckets; what it did not say is ours is not. False, and
+    /// nothing changed, when it was asked about a replica that we no longer are.
+    pub(super) fn raised(&self, boot_id: Uuid, buckets: &[i16], held: &[(i16, i64)]) -> bool {
+        let current = self.boot_id.read().unwrap_or_else(PoisonError::into_inner);
+        if *current != boot_id {
+            return false;
+        }
+        for bucket in buckets.iter().filter(|it| !held.iter().any(|(held, _)| held == *it)) {
+            self.forget(*bucket);
+        }
+        for (bucket, epoch) in held {
+            if let Some(slot) = self.slot(*bucket) {
+                // Epochs only rise: what another writer has learnt meanwhile is newer.
+                slot.fetch_max(*epoch, Ordering::AcqRel);
             }
+        }
+        true
+    }
+
+    /// Forgets buckets that we give away.
+    pub(super) fn give_up(&self, buckets: &[i16]) {
+        for bucket in buckets {
+            self.forget(*bucket);
         }
     }
 
-    /// Takes over what a raise of these buckets' epochs returned; what it did not return is not ours.
-    pub(super) fn raised(&self, buckets: &[i16], raised: &[(i16, i64)]) {
-        let lost: Vec<(i16, i64)> = buckets
-            .iter()
-            .filter(|bucket| !raised.iter().any(|(it, _)| it == *bucket))
-            .map(|bucket| (*bucket, 0))
-            .collect();
-        self.set(&lost);
-        self.set(raised);
+    fn forget(&self, bucket: i16) {
+        if let Some(slot) = self.slot(bucket) {
+            slot.store(0, Ordering::Release);
+        }
+    }
+
+    fn slot(&self, bucket: i16) -> Option<&AtomicI64> {
+        self.epochs.get(usize::try_from(bucket).ok()?)
     }
 
     /// Opens all buckets of ours for new sagas, but these.
-    fn place_in_all_but(&self, not: &[i16]) {
+    pub(super) fn place_in_all_but(&self, not: &[i16]) {
         let ours = self.buckets().into_iter().filter(|it| !not.contains(it));
         let placing = ours.filter_map(|it| u8::try_from(it).ok()).collect();
         *self.placing.write().unwrap_or_else(PoisonError::into_inner) = placing;
@@ -142,20 +156,21 @@ impl Ownership {
 
     /// Forgets everything; the next registration is a new replica's.
     fn forget_all(&self) {
+        let mut boot_id = self.boot_id.write().unwrap_or_else(PoisonError::into_inner);
+        *boot_id = Uuid::now_v7();
         self.stop_placing();
         for epoch in &self.epochs {
             epoch.store(0, Ordering::Release);
         }
-        *self.boot_id.write().unwrap_or_else(PoisonError::into_inner) = Uuid::now_v7();
     }
 }
 
 impl<E: Send + Sync + 'static> Core<E> {
     /// Registers this process as a replica.
-    pub(super) async fn register(&self) -> sqlx::Result<()> {
+    pub(super) async fn register(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let started = Instant::now();
         let lease_ms = as_ms(self.settings.lease.lease);
-        lease::register(&self.drive, self.ownership.boot_id(), &self.settings.name, lease_ms)
+        lease::register(connection, self.ownership.boot_id(), &self.settings.name, lease_ms)
             .await?;
         self.ownership.set_renewed(started);
         Ok(())
@@ -172,14 +187,24 @@ impl<E: Send + Sync + 'static> Core<E> {
                 () = self.halt.cancelled() => break,
                 _ = ticks.tick() => {}
             }
-            match self.renew(connection.take()).await {
-                Ok(it) => connection = Some(it),
-                Err(error) => {
-                    tracing::warn!(%error, "the lease cannot be renewed");
-                    sleep(Duration::from_millis(100)).await;
-                    ticks.reset_immediately();
+            // Bounded, and dropped together with its connection: one that hangs must not keep us from
+            // trying another.
+            let limit = self.settings.lease.lease / 3;
+            let renewed = tokio::select! {
+                () = self.halt.cancelled() => break,
+                renewed = timeout(limit, self.renew(connection.take())) => renewed,
+            };
+            let error = match renewed {
+                Ok(Ok(it)) => {
+                    connection = Some(it);
+                    continue;
                 }
-            }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            tracing::warn!(error, "the lease cannot be renewed");
+            sleep(Duration::from_millis(100)).await;
+            ticks.reset_immediately();
         }
         if let Some(connection) = connection {
             let _ = connection.close().await;
@@ -197,7 +222,7 @@ impl<E: Send + Sync + 'static> Core<E> {
             self.ownership.set_renewed(started);
         } else {
             self.lose_everything("the lease had run out");
-            self.register().await?;
+            self.register(&mut connection).await?;
         }
         Ok(connection)
     }
@@ -222,98 +247,6 @@ impl<E: Send + Sync + 'static> Core<E> {
         metrics::counter!("crema_lease_lost_total").increment(1);
         self.ownership.forget_all();
         self.live.lose_all();
-    }
-
-    /// Looks once a second, and whenever somebody hints that it is worth it.
-    pub(super) async fn tick_forever(self: Arc<Self>) {
-        let mut ticks = interval(self.settings.lease.tick);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = self.drain.cancelled() => return,
-                _ = ticks.tick() => {}
-                () = self.look_now.notified() => {}
-            }
-            if let Err(error) = self.tick().await {
-                tracing::warn!(%error, "a look at what is due failed; the next one follows");
-            }
-        }
-    }
-
-    async fn tick(self: &Arc<Self>) -> sqlx::Result<()> {
-        let ours = self.ownership.buckets();
-        let horizon = as_ms(self.settings.horizon);
-        let outlook = lease::look(&self.drive, &ours, horizon).await?;
-        metrics::gauge!("crema_buckets_owned").set(ours.len() as f64);
-        metrics::gauge!("crema_orders_parked").set(outlook.parked as f64);
-        metrics::gauge!("crema_oldest_due_age_seconds")
-            .set(outlook.oldest_due_s.unwrap_or(0.0).max(0.0));
-        self.balance(&ours, outlook.replicas.max(1), outlook.ownerless).await?;
-        if outlook.has_inbox {
-            self.drain_inbox(&self.ownership.buckets()).await?;
-        }
-        self.reload().await?;
-        if outlook.oldest_due_s.is_some() {
-            self.load_due().await?;
-        }
-        Ok(())
-    }
-
-    /// Takes ownerless buckets up to our fair share, or hands over what is beyond it.
-    async fn balance(
-        self: &Arc<Self>,
-        ours: &[i16],
-        replicas: i64,
-        ownerless: i64,
-    ) -> sqlx::Result<()> {
-        let share = (BUCKETS as i64 + replicas - 1) / replicas;
-        let room = share - ours.len() as i64;
-        if ownerless > 0 && room > 0 {
-            let boot_id = self.ownership.boot_id();
-            let taken = lease::take_over(&self.drive, boot_id, room).await?;
-            if boot_id != self.ownership.boot_id() {
-                return Ok(()); // We were taken for dead meanwhile; the new one starts afresh.
-            }
-            self.ownership.set(&taken);
-            self.ownership.place_in_all_but(&[]);
-            if !taken.is_empty() {
-                tracing::info!(buckets = taken.len(), "took over buckets");
-            }
-            for (bucket, _) in taken {
-                self.load_running(bucket).await?;
-            }
-        } else if room < 0 {
-            let beyond = ours.iter().rev().take(usize::try_from(-room).unwrap_or(0));
-            self.hand_over(&beyond.copied().collect::<Vec<_>>()).await?;
-        }
-        Ok(())
-    }
-
-    /// Stops buckets, lets what is being written be written, then releases them.
-    pub(super) async fn hand_over(&self, buckets: &[i16]) -> sqlx::Result<()> {
-        self.ownership.place_in_all_but(buckets);
-        self.live.lose(buckets, self.settings.handover_timeout).await;
-        let lost: Vec<(i16, i64)> = buckets.iter().map(|it| (*it, 0)).collect();
-        self.ownership.set(&lost);
-        lease::release(&self.drive, self.ownership.boot_id(), buckets).await?;
-        tracing::info!(buckets = buckets.len(), "handed over buckets");
-        Ok(())
-    }
-
-    /// Delivers what waits in the inbox to the sagas in memory, and loads those that are not.
-    async fn drain_inbox(self: &Arc<Self>, buckets: &[i16]) -> sqlx::Result<()> {
-        let items = inbox::waiting(&self.drive, buckets, 1_000).await?;
-        let absent = self.live.deliver(&items);
-        if absent.is_empty() {
-            return Ok(());
-        }
-        let loaded = load::wake(&self.drive, &absent).await?;
-        if loaded.len() < absent.len() {
-            inbox::forget(&self.drive, buckets).await?;
-        }
-        self.resume(loaded, false).await?;
-        self.live.deliver(&items);
-        Ok(())
     }
 }
 

@@ -127,7 +127,9 @@ impl Event {
                 json!({ "by": by, "reason": reason }).to_string()
             }
             Self::Compensating { cause } => json!({ "cause": cause }).to_string(),
-            Self::TakenUp { replica } => json!({ "replica": replica }).to_string(),
+            Self::TakenUp { replica, handed_over } => {
+                json!({ "replica": replica, "handed_over": handed_over }).to_string()
+            }
             Self::CrashLoop { takeovers } => json!({ "takeovers": takeovers }).to_string(),
             Self::Closed { status, reason } => {
                 json!({ "status": status, "reason": reason }).to_string()
@@ -209,7 +211,10 @@ fn read_saga(kind: &str, data: &Value) -> Option<Event> {
             Event::CancelRequested { by: text(data, "by")?, reason: text(data, "reason") }
         }
         "compensating" => Event::Compensating { cause: text(data, "cause")? },
-        "taken_up" => Event::TakenUp { replica: text(data, "replica")? },
+        "taken_up" => Event::TakenUp {
+            replica: text(data, "replica")?,
+            handed_over: data.get("handed_over").and_then(Value::as_bool).unwrap_or(false),
+        },
         "crash_loop" => Event::CrashLoop {
             takeovers: data.get("takeovers")?.as_u64().and_then(|it| u32::try_from(it).ok())?,
         },

@@ -1,7 +1,7 @@
 //! The sagas in the memory of this replica.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,6 +22,21 @@ pub(super) struct Live {
     /// The bucket is no longer ours: let go without writing.
     pub lost: CancellationToken,
     progress: Mutex<Option<Value>>,
+    /// Somebody wanted to load the saga while it was still here.
+    wanted: Mutex<Option<Arrival>>,
+}
+
+/// How a saga comes into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Arrival {
+    /// It was suspended: no attempt was under way.
+    Woken,
+    /// Its row says that it runs, and it may be that nobody has it: an answer of the database was lost.
+    Missed,
+    /// Its bucket was handed over in order.
+    HandedOver,
+    /// Its replica died.
+    TakenOver,
 }
 
 #[derive(Debug, Default)]
@@ -49,13 +64,6 @@ impl Live {
         std::mem::take(&mut lock(&self.inbox).waiting)
     }
 
-    /// Puts back what could not be journaled.
-    pub(super) fn put_back(&self, items: Vec<Item>) {
-        let mut inbox = lock(&self.inbox);
-        let arrived = std::mem::replace(&mut inbox.waiting, items);
-        inbox.waiting.extend(arrived);
-    }
-
     /// Whether anything waits.
     pub(super) fn has_items(&self) -> bool {
         !lock(&self.inbox).waiting.is_empty()
@@ -76,16 +84,23 @@ impl Live {
 #[derive(Debug, Default)]
 pub(super) struct LiveSagas {
     sagas: Mutex<HashMap<Uuid, Arc<Live>>>,
-    reloads: Mutex<Vec<Uuid>>,
+    reloads: Mutex<Vec<(Uuid, Arrival)>>,
+    doubted: Mutex<BTreeSet<i16>>,
     left: Notify,
 }
 
 impl LiveSagas {
-    /// Enters a saga; `None` when it is here already.
-    pub(super) fn enter(self: &Arc<Self>, saga_id: Uuid) -> Option<Presence> {
+    /// Enters a saga. `None` when it is here already: it may be about to leave, so it is read again once
+    /// it has. What is left of it from before its bucket changed hands is told to let go.
+    pub(super) fn enter(self: &Arc<Self>, saga_id: Uuid, arrival: Arrival) -> Option<Presence> {
         let live = Arc::new(Live::default());
         let mut sagas = lock(&self.sagas);
-        if sagas.contains_key(&saga_id) {
+        if let Some(present) = sagas.get(&saga_id) {
+            let mut wanted = lock(&present.wanted);
+            *wanted = (*wanted).max(Some(arrival.max(Arrival::Missed)));
+            if arrival >= Arrival::HandedOver {
+                present.lost.cancel();
+            }
             return None;
         }
         sagas.insert(saga_id, live.clone());
@@ -93,13 +108,23 @@ impl LiveSagas {
     }
 
     /// Notes a saga that has to be read again.
-    pub(super) fn ask_to_reload(&self, saga_id: Uuid) {
-        lock(&self.reloads).push(saga_id);
+    pub(super) fn ask_to_reload(&self, saga_id: Uuid, arrival: Arrival) {
+        lock(&self.reloads).push((saga_id, arrival));
     }
 
     /// Takes what was noted.
-    pub(super) fn take_reloads(&self) -> Vec<Uuid> {
+    pub(super) fn take_reloads(&self) -> Vec<(Uuid, Arrival)> {
         std::mem::take(&mut lock(&self.reloads))
+    }
+
+    /// Notes buckets of which rows may say "running" though nobody has them in memory.
+    pub(super) fn doubt(&self, buckets: &[i16]) {
+        lock(&self.doubted).extend(buckets);
+    }
+
+    /// Takes what was noted.
+    pub(super) fn take_doubted(&self) -> BTreeSet<i16> {
+        std::mem::take(&mut lock(&self.doubted))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -151,6 +176,15 @@ impl LiveSagas {
         let _ = tokio::time::timeout(at_most, wait).await;
     }
 
+    /// Tells the sagas of these buckets to let go.
+    pub(super) fn let_go(&self, buckets: &[i16]) {
+        for (id, live) in lock(&self.sagas).iter() {
+            if buckets.contains(&i16::from(bucket_of(*id))) {
+                live.lost.cancel();
+            }
+        }
+    }
+
     /// Tells the sagas of these buckets to let go, and waits until they have, at most this long.
     pub(super) async fn lose(&self, buckets: &[i16], at_most: Duration) {
         let is_ours = |id: &Uuid| buckets.contains(&i16::from(bucket_of(*id)));
@@ -187,6 +221,9 @@ pub(super) struct Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         lock(&self.all.sagas).remove(&self.saga_id);
+        if let Some(arrival) = *lock(&self.live.wanted) {
+            self.all.ask_to_reload(self.saga_id, arrival);
+        }
         self.all.left.notify_waiters();
     }
 }

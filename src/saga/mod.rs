@@ -33,8 +33,10 @@ pub mod journal;
 pub mod lease;
 pub mod line;
 mod live;
+mod loading;
 mod runner;
 pub mod step;
+mod tick;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

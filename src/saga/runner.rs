@@ -5,7 +5,10 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep, sleep_until},
+};
 use uuid::Uuid;
 
 use super::{
@@ -13,14 +16,10 @@ use super::{
     decide::{Action, decide},
     definition::{Input, Plan},
     draft::Draft,
-    event::{Event, State},
-    journal::{
-        Refusal, Verdict,
-        inbox::Item,
-        load::{self, Loaded},
-    },
+    event::{Direction, Event, State, StepIndex},
+    journal::{Refusal, Verdict, bucket_of, load},
     lease::as_ms,
-    live::Presence,
+    live::{Arrival, Presence},
     step::StepError,
 };
 
@@ -30,8 +29,11 @@ const TAKEOVERS_BEFORE_ALONE: u32 = 2;
 const TAKEOVERS_ALONE_MAX: u32 = 5;
 /// From this attempt on a failing compensation parks the saga; attempts go on.
 const COMPENSATION_ATTEMPTS_BEFORE_PARKING: u32 = 10;
-/// How long a saga waits for the cancellation that fenced off its pivot before it looks again.
-const CANCELLATION_WAIT: Duration = Duration::from_millis(50);
+/// How long a saga waits for the cancellation that fenced off its pivot before it reads itself again. It
+/// stands in the inbox already.
+const CANCELLATION_WAIT: Duration = Duration::from_secs(5);
+/// How long a saga is left alone that cannot even be parked.
+const SET_ASIDE_FOR: Duration = Duration::from_secs(100);
 
 /// A saga in the hands of its task.
 pub(super) struct Running<E> {
@@ -52,99 +54,30 @@ pub(super) enum Turn {
     Reload,
 }
 
+/// Why nothing of a draft was written.
+pub(super) enum Rejected {
+    /// Its effects were refused.
+    Refused(Refusal),
+    /// A cancellation was accepted before.
+    Cancelled,
+    /// The database does not accept it.
+    Impossible,
+}
+
 impl<E: Send + Sync + 'static> Core<E> {
     /// Starts a task for a saga that has just been accepted.
     pub(super) fn run_started(self: &Arc<Self>, running: Running<E>) {
         let core = self.clone();
-        self.tasks.spawn(async move { core.run(running, Duration::ZERO, false).await });
-    }
-
-    /// Takes up what a bucket's former owner left running, page by page.
-    pub(super) async fn load_running(self: &Arc<Self>, bucket: i16) -> sqlx::Result<()> {
-        let mut after = Uuid::nil();
-        loop {
-            let page = load::running(&self.drive, bucket, after, self.settings.page).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = last.saga_id;
-            self.resume(page, true).await?;
-        }
-    }
-
-    /// Wakes what is due within the horizon.
-    pub(super) async fn load_due(self: &Arc<Self>) -> sqlx::Result<()> {
-        while self.live.len() < self.settings.live_max {
-            let buckets = self.ownership.buckets();
-            let (horizon, page) = (as_ms(self.settings.horizon), self.settings.page);
-            let due = load::due(&self.drive, &buckets, horizon, page).await?;
-            let is_last = (due.len() as i64) < page;
-            self.resume(due, false).await?;
-            if is_last {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads these sagas' journals and starts their tasks. `taken_up`: another replica may have been in the
-    /// middle of an attempt.
-    pub(super) async fn resume(
-        self: &Arc<Self>,
-        loaded: Vec<Loaded>,
-        taken_up: bool,
-    ) -> sqlx::Result<()> {
-        let entered: Vec<(Loaded, Presence)> = loaded
-            .into_iter()
-            .filter_map(|it| self.live.enter(it.saga_id).map(|presence| (it, presence)))
-            .collect();
-        let ids: Vec<Uuid> = entered.iter().map(|(it, _)| it.saga_id).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let mut journals = load::journals(&self.drive, &ids).await?;
-        for (row, presence) in entered {
-            let lines = journals.remove(&row.saga_id).unwrap_or_default();
-            let due_in = Duration::from_millis(u64::try_from(row.due_in_ms).unwrap_or(0));
-            match self.rebuild(&row, &lines, presence) {
-                Ok(running) => {
-                    let core = self.clone();
-                    self.tasks.spawn(async move { core.run(running, due_in, taken_up).await });
-                }
-                Err(reason) => {
-                    tracing::error!(saga_id = %row.saga_id, reason, "a saga cannot be taken up");
-                    let wait = as_ms(Duration::from_secs(100));
-                    load::set_aside(&self.drive, row.saga_id, "journal_unreadable", wait).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn rebuild(
-        &self,
-        row: &Loaded,
-        lines: &[load::StoredLine],
-        presence: Presence,
-    ) -> Result<Running<E>, String> {
-        let key = (row.definition.clone(), row.definition_version);
-        let plan = self.plans.get(&key).cloned().ok_or("this binary lacks its definition")?;
-        let mut state = State::new(plan.shape.clone());
-        let mut input = None;
-        for line in lines {
-            let (step, attempt) = (line.step.as_deref(), line.attempt);
-            let event = Event::read(&plan.shape, &line.kind, step, attempt, &line.data)
-                .map_err(|error| error.to_string())?;
-            state.apply(&event).map_err(|error| error.to_string())?;
-            if let Event::Started { input: json } = &event {
-                input = Some((plan.decode)(json.get()).map_err(|error| error.to_string())?);
-            }
-        }
-        let input = input.ok_or("its journal is empty")?;
-        let (saga_id, label) = (row.saga_id, Cow::Owned(row.label.clone()));
-        Ok(Running { saga_id, plan, input, state: Arc::new(state), label, presence })
+        self.tasks.spawn(async move { core.run(running, Duration::ZERO, Arrival::Woken).await });
     }
 
     /// A saga's task.
-    async fn run(self: Arc<Self>, mut running: Running<E>, due_in: Duration, taken_up: bool) {
+    pub(super) async fn run(
+        self: Arc<Self>,
+        mut running: Running<E>,
+        due_in: Duration,
+        arrival: Arrival,
+    ) {
         let live = running.presence.live.clone();
         if !due_in.is_zero() {
             tokio::select! {
@@ -155,68 +88,77 @@ impl<E: Send + Sync + 'static> Core<E> {
             }
         }
         let mut alone = None;
-        if taken_up {
-            if running.state.takeovers_in_a_row >= TAKEOVERS_BEFORE_ALONE {
-                tokio::select! {
-                    () = live.lost.cancelled() => return,
-                    permit = self.alone.clone().acquire_owned() => alone = permit.ok(),
-                }
-            }
-            if !self.take_up(&mut running).await {
+        let mut turn = Turn::Again;
+        if arrival != Arrival::Woken && !matches!(running.state.direction, Direction::Closed(_)) {
+            alone = match self.wait_to_be_alone(&running).await {
+                Some(alone) => alone,
+                None => return,
+            };
+            turn = self.take_up(&mut running, arrival).await;
+        }
+        while let Turn::Again = turn {
+            let is_ours = self.ownership.epoch(bucket_of(running.saga_id)).is_some();
+            if live.lost.is_cancelled() || self.drain.is_cancelled() || !is_ours {
                 return;
             }
+            turn = self.turn(&mut running).await;
+            alone = alone.filter(|_| !matches!(turn, Turn::Again));
         }
-        loop {
-            if live.lost.is_cancelled() || self.drain.is_cancelled() {
-                return;
-            }
-            match self.turn(&mut running).await {
-                Turn::Again => alone = None,
-                Turn::Rests => return,
-                Turn::Reload => break,
-            }
+        if let Turn::Reload = turn {
+            let saga_id = running.saga_id;
+            drop((running, alone));
+            self.live.ask_to_reload(saga_id, Arrival::Missed);
+            self.look_now.notify_one();
         }
-        let saga_id = running.saga_id;
-        drop((running, alone));
-        self.live.ask_to_reload(saga_id);
-        self.look_now.notify_one();
     }
 
-    /// Reads those sagas again that found the database to know better.
-    pub(super) async fn reload(self: &Arc<Self>) -> sqlx::Result<()> {
-        let sagas = self.live.take_reloads();
-        if sagas.is_empty() {
-            return Ok(());
+    /// One that was taken up again and again without getting anywhere may be what killed its replicas: such
+    /// sagas run one at a time. `None`: it is not ours any more, or we stop.
+    async fn wait_to_be_alone(&self, running: &Running<E>) -> Option<Option<OwnedSemaphorePermit>> {
+        if running.state.takeovers_in_a_row < TAKEOVERS_BEFORE_ALONE {
+            return Some(None);
         }
-        let loaded = load::wake(&self.drive, &sagas).await?;
-        self.resume(loaded, false).await
+        tokio::select! {
+            () = running.presence.live.lost.cancelled() => None,
+            () = self.drain.cancelled() => None,
+            permit = self.alone.clone().acquire_owned() => Some(permit.ok()),
+        }
     }
 
     /// Journals the takeover, or sets a saga aside that kills its replicas.
-    async fn take_up(&self, running: &mut Running<E>) -> bool {
+    async fn take_up(&self, running: &mut Running<E>, arrival: Arrival) -> Turn {
         let takeovers = running.state.takeovers_in_a_row;
+        let is_crash_loop = takeovers >= TAKEOVERS_BEFORE_ALONE + TAKEOVERS_ALONE_MAX;
         let mut draft = Draft::new(running);
-        if takeovers >= TAKEOVERS_BEFORE_ALONE + TAKEOVERS_ALONE_MAX {
+        if is_crash_loop {
             draft.add(Event::CrashLoop { takeovers });
             draft.suspend(self.settings.crash_loop_wait);
         } else {
-            draft.add(Event::TakenUp { replica: self.settings.name.clone() });
+            let handed_over = arrival != Arrival::TakenOver;
+            draft.add(Event::TakenUp { replica: self.settings.name.clone(), handed_over });
         }
-        matches!(self.write(running, draft).await, Ok(Turn::Again))
+        match self.write(running, draft).await {
+            Ok(Turn::Again) if is_crash_loop => Turn::Rests,
+            Ok(turn) => turn,
+            Err(_) => Turn::Reload,
+        }
     }
 
     async fn turn(&self, running: &mut Running<E>) -> Turn {
         let items = running.presence.live.take_inbox();
-        if !items.is_empty() {
-            return self.take_items(running, items).await;
-        }
         let mut draft = Draft::new(running);
+        if !items.is_empty() {
+            // Alone in its commit: whatever follows from it and is refused, this stays said.
+            draft.take(&items);
+            return self.submit(running, draft).await;
+        }
         match decide(&running.plan.shape, &running.state) {
             Action::Rest => return Turn::Rests,
             Action::TurnBack { .. } | Action::Close => draft.settle(running),
             Action::Execute { step, attempt } => {
-                let Some(answer) = self.attempt(running, step, attempt).await else {
-                    return Turn::Rests;
+                let answer = match self.attempt(running, step, attempt).await {
+                    Ok(answer) => answer,
+                    Err(turn) => return turn,
                 };
                 // Lines may have been written while it ran (`Cx::reached`).
                 draft = Draft::new(running);
@@ -233,38 +175,83 @@ impl<E: Send + Sync + 'static> Core<E> {
         self.submit(running, draft).await
     }
 
-    /// Journals what others asked for.
-    async fn take_items(&self, running: &mut Running<E>, items: Vec<Item>) -> Turn {
-        let mut draft = Draft::new(running);
-        draft.take(&items);
-        draft.settle(running);
-        let turn = self.submit(running, draft).await;
-        if matches!(turn, Turn::Reload) {
-            running.presence.live.put_back(items);
+    /// Writes a draft and follows its verdict. What is refused is written as a refusal of the step, and
+    /// what then is refused still parks the saga.
+    async fn submit(&self, running: &mut Running<E>, mut draft: Draft<E>) -> Turn {
+        let mut is_answer = !running.is_going_back();
+        loop {
+            let (at_hand, wait) = (draft.at_hand(), draft.wait());
+            let rejected = match self.write(running, draft).await {
+                Ok(Turn::Again) => return self.rest(running, wait).await,
+                Ok(turn) => return turn,
+                Err(rejected) => rejected,
+            };
+            draft = Draft::new(running);
+            match (rejected, at_hand) {
+                (Rejected::Cancelled, _) => return self.give_way(running, at_hand).await,
+                (Rejected::Refused(refusal), Some((step, attempt))) if is_answer => {
+                    let error = StepError::refused(refusal.code, refusal.detail);
+                    draft.answer(running, step, attempt, Err(error));
+                }
+                (Rejected::Refused(refusal), _) => {
+                    draft.park(running, at_hand, refusal.code, refusal.detail);
+                }
+                (Rejected::Impossible, _) => {
+                    let detail = "the database refuses this transition; see the log".to_owned();
+                    draft.park(running, at_hand, "transition_impossible", detail);
+                }
+            }
+            is_answer = false;
+            if draft.is_empty() {
+                return self.set_aside(running).await;
+            }
         }
-        turn
     }
 
-    /// Writes a draft and follows its verdict.
-    async fn submit(&self, running: &mut Running<E>, draft: Draft<E>) -> Turn {
-        let (at_hand, wait) = (draft.at_hand(), draft.wait());
-        match self.write(running, draft).await {
-            Ok(Turn::Again) => match wait {
-                Some(wait) if wait > self.settings.horizon => Turn::Rests,
-                Some(wait) => self.pause(running, wait).await,
-                None => Turn::Again,
-            },
-            Ok(turn) => turn,
-            Err(refusal) => {
-                let mut draft = Draft::new(running);
-                match at_hand {
-                    Some((step, attempt)) if !running.is_going_back() => {
-                        let error = StepError::refused(refusal.code, refusal.detail);
-                        draft.answer(running, step, attempt, Err(error));
-                    }
-                    _ => draft.park(running, at_hand, refusal.code, refusal.detail),
-                }
-                Box::pin(self.submit(running, draft)).await
+    /// Goes on, now or after a wait.
+    async fn rest(&self, running: &Running<E>, wait: Option<Duration>) -> Turn {
+        match wait {
+            Some(wait) if wait > self.settings.horizon => Turn::Rests,
+            Some(wait) => self.pause(running, wait).await,
+            None => Turn::Again,
+        }
+    }
+
+    /// A cancellation was accepted before the commit that could not have been taken back. The step may
+    /// have happened all the same, so it counts as in doubt; then the request itself is waited for.
+    async fn give_way(&self, running: &mut Running<E>, at_hand: Option<(StepIndex, u32)>) -> Turn {
+        if let Some((step, attempt)) = at_hand {
+            let detail = "a cancellation was accepted first".to_owned();
+            let mut draft = Draft::new(running);
+            draft.add(Event::AttemptFailed { step, attempt, detail, retry_in_ms: 0 });
+            match self.write(running, draft).await {
+                Ok(Turn::Again) => {}
+                Ok(turn) => return turn,
+                Err(_) => return Turn::Reload,
+            }
+        }
+        self.look_now.notify_one();
+        let live = running.presence.live.clone();
+        let since = Instant::now();
+        while !live.has_items() {
+            tokio::select! {
+                () = live.lost.cancelled() => return Turn::Rests,
+                () = self.drain.cancelled() => return Turn::Rests,
+                () = live.nudge.notified() => {}
+                () = sleep_until(since + CANCELLATION_WAIT) => return Turn::Reload,
+            }
+        }
+        Turn::Again
+    }
+
+    /// Shows a saga to the operators of which not even that can be journaled.
+    async fn set_aside(&self, running: &Running<E>) -> Turn {
+        let (wait, attention) = (as_ms(SET_ASIDE_FOR), "transition_impossible");
+        match load::set_aside(&self.drive, running.saga_id, attention, wait).await {
+            Ok(()) => Turn::Rests,
+            Err(error) => {
+                tracing::warn!(%error, saga_id = %running.saga_id, "could not set a saga aside");
+                Turn::Reload
             }
         }
     }
@@ -283,42 +270,33 @@ impl<E: Send + Sync + 'static> Core<E> {
         }
     }
 
-    /// Commits a draft. An error is a refusal of its effects: nothing was written.
+    /// Commits a draft. An error says that nothing was written, and why.
     pub(super) async fn write(
         &self,
         running: &mut Running<E>,
         draft: Draft<E>,
-    ) -> Result<Turn, Refusal> {
+    ) -> Result<Turn, Rejected> {
         let started = Instant::now();
         let (transition, next, label) = draft.into_transition(running, self.settings.horizon);
-        let (kinds, closes) = (transition.lines.len(), transition.row.closed.is_some());
-        let at_hand = transition.lines.first().map(|it| it.kind);
+        let closes = transition.row.closed.is_some();
+        let kinds: Vec<&'static str> = transition.lines.iter().map(|it| it.kind).collect();
         let verdict = self.journal.commit(transition).await;
-        tracing::trace!(saga_id = %running.saga_id, ?at_hand, ?verdict, took = ?started.elapsed());
+        tracing::trace!(saga_id = %running.saga_id, ?kinds, ?verdict, took = ?started.elapsed());
         match verdict {
             Verdict::Written => {
-                metrics::counter!("crema_transitions_total", "kind" => at_hand.unwrap_or("none"))
-                    .increment(kinds as u64);
+                for kind in kinds {
+                    metrics::counter!("crema_transitions_total", "kind" => kind).increment(1);
+                }
                 (running.state, running.label) = (Arc::new(next), label);
                 Ok(if closes { Turn::Rests } else { Turn::Again })
             }
             Verdict::Fenced => Ok(Turn::Rests),
             Verdict::Stale => Ok(Turn::Reload),
-            Verdict::Cancelled => {
-                self.look_now.notify_one();
-                let nudge = running.presence.live.nudge.notified();
-                let arrived = tokio::time::timeout(CANCELLATION_WAIT, nudge).await.is_ok();
-                Ok(if arrived { Turn::Again } else { Turn::Reload })
-            }
-            Verdict::Refused(refusal) => Err(refusal),
+            Verdict::Cancelled => Err(Rejected::Cancelled),
+            Verdict::Refused(refusal) => Err(Rejected::Refused(refusal)),
             Verdict::Impossible(detail) => {
                 tracing::error!(saga_id = %running.saga_id, detail, "a transition is impossible");
-                let detail = "the database refuses this transition; see the log".to_owned();
-                Err(Refusal {
-                    code: "transition_impossible",
-                    detail,
-                    data: serde_json::Value::Null,
-                })
+                Err(Rejected::Impossible)
             }
         }
     }

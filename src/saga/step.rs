@@ -184,7 +184,8 @@ impl Policy {
         let grown = self.backoff.as_secs_f64() * self.backoff_factor.powi(exponent);
         let capped = grown.min(self.backoff_max.as_secs_f64());
         let jittered = (capped * (1.0 + self.jitter * spread)).max(0.0);
-        Duration::from_secs_f64(jittered).max(retry_after.unwrap_or_default())
+        let delay = Duration::try_from_secs_f64(jittered).unwrap_or(self.backoff_max);
+        delay.max(retry_after.unwrap_or_default())
     }
 }
 

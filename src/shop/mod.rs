@@ -4,6 +4,7 @@
 //! [`cancel`](Shop::cancel), [`collect`](Shop::collect), and the counter's own business (menu, stock, mode).
 
 pub mod books;
+mod in_flight;
 pub mod kitchen;
 pub mod menu;
 pub mod message;
@@ -24,10 +25,12 @@ use std::{
 };
 
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use self::{
     books::Effect,
+    in_flight::InFlight,
     menu::{MenuCache, Unpriced},
     order::Malformed,
     rehearse::Rehearsed,
@@ -49,6 +52,8 @@ pub struct Shop {
     participants: Participants,
     rehearsed: Rehearsed,
     code_length: AtomicUsize,
+    in_flight: Arc<InFlight>,
+    notices_due: Arc<Notify>,
 }
 
 /// The pools that a shop works with, apart so that none starves another.
@@ -105,6 +110,9 @@ pub enum ShopError {
     /// This replica cannot take orders now.
     #[error("this replica cannot take orders at the moment")]
     NotPlacing,
+    /// Nobody knows yet whether the order was placed: ask again with the same key.
+    #[error("whether the order was placed is not known yet; repeat the request with the same key")]
+    OutcomeUnknown,
     /// There is no such thing.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -129,9 +137,9 @@ pub enum ShopError {
     /// A journal that does not add up.
     #[error("the order's journal cannot be read")]
     Journal(#[from] HistoryError),
-    /// The database.
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
+    /// The database does not answer as it should.
+    #[error("the database: {0}")]
+    Unreachable(#[from] sqlx::Error),
 }
 
 impl Shop {
@@ -140,9 +148,10 @@ impl Shop {
         let Opening { options, pools, participants, rehearsed, policies, engine } = opening;
         let menu = MenuCache::default();
         menu.refresh(&pools.read).await?;
+        let notices_due = Arc::new(Notify::new());
         let engine = EngineBuilder::new(options, pools.drive, books::apply)
             .settings(engine)
-            .register(saga::order_saga(participants.clone(), policies))
+            .register(saga::order_saga(participants.clone(), policies, notices_due.clone()))
             .start()
             .await?;
         Ok(Arc::new(Self {
@@ -153,6 +162,8 @@ impl Shop {
             participants,
             rehearsed,
             code_length: AtomicUsize::new(place::CODE_LENGTH_MIN),
+            in_flight: Arc::default(),
+            notices_due,
         }))
     }
 

@@ -8,8 +8,11 @@ use tokio_util::sync::CancellationToken;
 use super::{Shop, books::outbox, order::Channel, participant::Call};
 use crate::saga::{Policy, StepError};
 
-/// How often the outbox is looked at. A notice may be this much late; nothing else waits for it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the outbox is looked at when no notice is known to be due: for what another replica left.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long after a closing was decided its notice is looked for: by then its commit is done, and the
+/// notices of many orders are read at once.
+const LOOK_SOON: Duration = Duration::from_millis(250);
 /// Notices sent at once.
 const AT_ONCE: i64 = 64;
 /// How long a notice is held back while it is being sent: longer than any send takes.
@@ -26,19 +29,25 @@ impl Shop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
+                () = self.notices_due.notified() => tokio::time::sleep(LOOK_SOON).await,
             }
-            if let Err(error) = self.send_due().await {
-                tracing::warn!(%error, "the outbox cannot be read; it is looked at again");
+            match self.send_due().await {
+                // Something was due: more may be, or will be again after its delay.
+                Ok(true) => ticks.reset_after(LOOK_SOON * 4),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the outbox is looked at again"),
             }
         }
     }
 
-    async fn send_due(self: &Arc<Self>) -> sqlx::Result<()> {
+    /// Sends what is due; false when nothing was, nor will be soon.
+    async fn send_due(self: &Arc<Self>) -> sqlx::Result<bool> {
         let buckets = self.engine.buckets();
         if buckets.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let due = outbox::due(&self.write, &buckets, AT_ONCE, HOLD_S).await?;
+        let any = !due.is_empty() || outbox::any_waiting(&self.read, &buckets).await?;
         let mut sending = JoinSet::new();
         for notice in due {
             let shop = self.clone();
@@ -47,7 +56,7 @@ impl Shop {
         while let Some(sent) = sending.join_next().await {
             sent.unwrap_or(Ok(()))?;
         }
-        Ok(())
+        Ok(any)
     }
 
     async fn send_one(&self, due: &outbox::Due) -> sqlx::Result<()> {

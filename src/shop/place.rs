@@ -5,6 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::{
@@ -45,11 +46,20 @@ impl Shop {
         new.check(|of| self.rehearsed.is_real(of))?;
         let Some(key) = key else { return self.try_to_place(&new, None).await };
         let fingerprint = fingerprint(&new);
-        let work = self.try_to_place(&new, Some((key, fingerprint)));
-        // What is dropped at the deadline waits for a commit that goes on by itself.
-        match tokio::time::timeout(SAME_KEY_WAIT.saturating_mul(5), work).await {
-            Ok(placed) => placed,
-            Err(_) => Err(ShopError::InProgress),
+        let named = (new.customer_id.clone(), key.clone());
+        let deadline = Instant::now() + SAME_KEY_WAIT;
+        loop {
+            let mut first = match self.in_flight.enter(&named) {
+                Ok(_turn) => return self.try_to_place(&new, Some((key, fingerprint))).await,
+                Err(first) => first,
+            };
+            // The channel never says anything: it closes when the first request is decided.
+            if timeout_at(deadline, first.changed()).await.is_err() {
+                return Err(ShopError::InProgress);
+            }
+            if let Some((id, known)) = orders::by_key(&self.read, &named.0, &named.1).await? {
+                return self.replay(id, known == fingerprint).await;
+            }
         }
     }
 
@@ -84,11 +94,12 @@ impl Shop {
             let order_id = self.engine.new_id().ok_or(ShopError::NotPlacing)?;
             let placing = placing(&order, menu.version, key.clone());
             let effects = vec![Effect::Place(Box::new(placing))];
-            let started = self
-                .engine
-                .start(ORDER_SAGA, order_id, order.clone(), effects, Lane::Shared)
-                .await
-                .map_err(not_started)?;
+            let started =
+                self.engine.start(ORDER_SAGA, order_id, order.clone(), effects, Lane::Shared).await;
+            let started = match started {
+                Err(StartError::NotOwned) => self.read_back(order_id).await?,
+                other => other.map_err(not_started)?,
+            };
             match started {
                 Started::Accepted => {
                     let order = OrderView::accepted(order_id, &order);
@@ -103,6 +114,15 @@ impl Shop {
             }
         }
         Err(ShopError::NotPlacing)
+    }
+
+    /// A placing that was fenced may have been written before: then it stands, and its bucket's new owner
+    /// drives it. Otherwise nobody can know yet, for what was sent may still be on its way.
+    async fn read_back(&self, order_id: Uuid) -> Result<Started, ShopError> {
+        match self.order(order_id).await {
+            Ok(Some(_)) => Ok(Started::Accepted),
+            Ok(None) | Err(_) => Err(ShopError::OutcomeUnknown),
+        }
     }
 
     /// An order that cannot be priced now may have been placed under its key before the prices changed.

@@ -1,22 +1,22 @@
-//! The order saga: the list, then its steps in the same order.
+//! The order saga: the list, and how it ends. Its [steps] stand in the same order.
 
-use std::time::Duration;
+mod steps;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Notify;
+
+pub use self::steps::{Deducted, Inventory, Notification, Payment, Preparation};
 use super::{
-    books::{Effect, Money},
-    kitchen::{Kitchen, Ticket, TicketItem},
+    books::Effect,
+    kitchen::Kitchen,
     message,
     notices::Notifier,
     order::{Channel, Order},
     participant::Call,
-    payments::{Payments, Receipt},
+    payments::Payments,
 };
-use crate::saga::{
-    Close, Cx, Done, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED,
-};
+use crate::saga::{Close, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED};
 
 /// The definition's name and version: what an order is pinned to.
 pub const ORDER_SAGA: (&str, i32) = ("order", 1);
@@ -79,197 +79,25 @@ impl Default for Policies {
     }
 }
 
-/// The order saga, version 1.
-pub fn order_saga(participants: Participants, policies: Policies) -> Saga<Order, Effect> {
+/// The order saga, version 1. `notices_due` is told of every notice that a closing commit will hold.
+pub fn order_saga(
+    participants: Participants,
+    policies: Policies,
+    notices_due: Arc<Notify>,
+) -> Saga<Order, Effect> {
     let Participants { payments, kitchen, notices } = participants;
+    let closing = move |order: &Order, ending: &Ending<'_>| {
+        let close = closing(order, ending);
+        if !close.effects.is_empty() {
+            notices_due.notify_one();
+        }
+        close
+    };
     Saga::new(ORDER_SAGA.0, ORDER_SAGA.1, "PENDING", closing)
         .step(Payment { payments, policy: policies.payment })
         .step(Preparation { kitchen, policy: policies.preparation })
         .pivot(Inventory)
         .best_effort(Notification { notices, policy: policies.notification })
-}
-
-/// Captures the total; its compensation voids or refunds.
-pub struct Payment {
-    payments: Payments,
-    policy: Policy,
-}
-
-impl Step for Payment {
-    const NAME: &'static str = "payment";
-    const LABEL_DONE: Option<&'static str> = Some("PAID");
-    type Input = Order;
-    type Output = Receipt;
-    type Effect = Effect;
-
-    fn policy(&self) -> Policy {
-        self.policy
-    }
-
-    async fn execute(&self, cx: &Cx, order: &Order) -> Result<Done<Receipt, Effect>, StepError> {
-        let key = cx.key();
-        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("payment") };
-        let captured =
-            self.payments.capture(call, order.total, &order.currency, &order.method_token).await;
-        let receipt = captured.map_err(|error| match error {
-            StepError::Refused { code, detail } => {
-                StepError::refused(format!("payment_{code}"), detail)
-            }
-            other => other,
-        })?;
-        let money = Effect::Capture(money(&receipt.receipt, receipt.amount, &receipt.currency));
-        Ok(Done::new(receipt).with(money))
-    }
-
-    /// A capture that answered is refunded; one that did not is voided first, which tells what had
-    /// happened and keeps a late capture from ever happening.
-    async fn compensate(
-        &self,
-        cx: &Cx,
-        order: &Order,
-        receipt: Option<Receipt>,
-    ) -> Result<Done<Value, Effect>, StepError> {
-        let key = cx.key();
-        if let Some(receipt) = receipt {
-            let refund = self.refund(cx, order, receipt.amount, &receipt.currency).await?;
-            return Ok(Done::new(json!({ "refunded": receipt.amount })).with(refund));
-        }
-        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("refund") };
-        let voided = self.payments.void(call).await?;
-        let Some(amount) = voided.captured.filter(|it| *it > 0) else {
-            return Ok(Done::new(json!({ "refunded": 0 })));
-        };
-        let currency = voided.currency.unwrap_or_else(|| order.currency.clone());
-        let refund = self.refund(cx, order, amount, &currency).await?;
-        let capture = Effect::Capture(money("found by void", amount, &currency));
-        Ok(Done::new(json!({ "refunded": amount })).with(capture).with(refund))
-    }
-}
-
-impl Payment {
-    async fn refund(
-        &self,
-        cx: &Cx,
-        order: &Order,
-        amount: i64,
-        currency: &str,
-    ) -> Result<Effect, StepError> {
-        let key = format!("{}/refund", cx.saga_id);
-        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("refund") };
-        let refund = self.payments.refund(call, amount, currency).await?;
-        Ok(Effect::Refund(money(&refund.receipt, amount, currency)))
-    }
-}
-
-fn money(receipt: &str, amount: i64, currency: &str) -> Money {
-    Money { amount, currency: currency.to_owned(), receipt: receipt.to_owned() }
-}
-
-/// Has it made; its compensation calls the ticket off.
-pub struct Preparation {
-    kitchen: Kitchen,
-    policy: Policy,
-}
-
-impl Step for Preparation {
-    const NAME: &'static str = "preparation";
-    type Input = Order;
-    type Output = Ticket;
-    type Effect = Effect;
-
-    fn policy(&self) -> Policy {
-        self.policy
-    }
-
-    async fn execute(&self, cx: &Cx, order: &Order) -> Result<Done<Ticket, Effect>, StepError> {
-        let key = ticket_key(cx);
-        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("kitchen") };
-        let items: Vec<TicketItem> = order.items.iter().map(ticket_item).collect();
-        let ticket = self.kitchen.prepare(cx, call, &items).await;
-        ticket.map(Done::new).map_err(|error| match error {
-            StepError::Refused { code, detail } => {
-                StepError::refused(format!("preparation_{code}"), detail)
-            }
-            other => other,
-        })
-    }
-
-    async fn compensate(
-        &self,
-        cx: &Cx,
-        order: &Order,
-        _: Option<Ticket>,
-    ) -> Result<Done<Value, Effect>, StepError> {
-        let key = ticket_key(cx);
-        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("kitchen") };
-        let called_off = self.kitchen.call_off(call).await?;
-        Ok(Done::new(json!({ "wasted": called_off.prepared })))
-    }
-}
-
-/// The kitchen's key carries the ticket's generation: a new ticket would need a new one, and only after the
-/// call-off of the last is confirmed. This version of the saga makes one ticket an order.
-fn ticket_key(cx: &Cx) -> String {
-    format!("{}/1", cx.key())
-}
-
-fn ticket_item(line: &super::order::OrderLine) -> TicketItem {
-    TicketItem {
-        item: line.item.clone(),
-        quantity: u32::try_from(line.quantity).unwrap_or(u32::MAX),
-        note: line.note.clone(),
-    }
-}
-
-/// Uses up what was reserved, in the journal's own commit: the pivot.
-pub struct Inventory;
-
-impl Step for Inventory {
-    const NAME: &'static str = "inventory";
-    const LABEL_DONE: Option<&'static str> = Some("READY");
-    type Input = Order;
-    type Output = Deducted;
-    type Effect = Effect;
-
-    async fn execute(&self, _: &Cx, order: &Order) -> Result<Done<Deducted, Effect>, StepError> {
-        if order.mood("inventory").is_some() {
-            return Err(StepError::refused("inventory_refused", "the rehearsal refuses it"));
-        }
-        let ingredients = order.needs.len();
-        Ok(Done::new(Deducted { ingredients }).with_shared(Effect::Deduct(order.needs.clone())))
-    }
-}
-
-/// What the inventory step leaves in the journal.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Deducted {
-    /// Kinds of ingredients that were deducted.
-    pub ingredients: usize,
-}
-
-/// Tells the customer that the order is ready. Given up after its attempts: a dead notifier fails no order.
-pub struct Notification {
-    notices: Notices,
-    policy: Policy,
-}
-
-impl Step for Notification {
-    const NAME: &'static str = "notification";
-    type Input = Order;
-    type Output = Value;
-    type Effect = Effect;
-
-    fn policy(&self) -> Policy {
-        self.policy
-    }
-
-    async fn execute(&self, cx: &Cx, order: &Order) -> Result<Done<Value, Effect>, StepError> {
-        let notice = message::notice(cx.saga_id, order, "COMPLETED", None);
-        let rehearse = order.mood("notification");
-        let call = Call { key: &notice.message_id, order_id: cx.saga_id, rehearse };
-        self.notices.send(order.channel, call, &notice.body).await?;
-        Ok(Done::new(json!({ "message_id": notice.message_id })))
-    }
 }
 
 /// The end of an order: REFUNDED when money had been captured, else CANCELLED or FAILED by the cause. The

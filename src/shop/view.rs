@@ -129,6 +129,11 @@ pub fn placed_at(order_id: Uuid) -> Timestamp {
         .unwrap_or_default()
 }
 
+/// Statuses in the order of an order's life.
+pub const GRAPH: [&str; 5] = ["PENDING", "PAID", "PREPARING", "READY", "COMPLETED"];
+/// The ends that follow no particular status.
+pub const OTHER_ENDS: [&str; 3] = ["FAILED", "CANCELLED", "REFUNDED"];
+
 const STEPS: [&str; 4] = ["payment", "preparation", "inventory", "notification"];
 
 impl OrderView {

@@ -41,21 +41,20 @@ pub(super) fn fence_of<E>(ownership: &Ownership, batch: &[Pending<E>]) -> Fence 
 pub(super) async fn commit<E: Sync + Send>(
     connection: &mut PgConnection,
     apply: Apply<E>,
-    ownership: &Ownership,
+    fence: &Fence,
     feed: FeedPosition,
     batch: &[Pending<E>],
 ) -> sqlx::Result<(Vec<Outcome>, Vec<(Uuid, i32)>)> {
-    let fence = fence_of(ownership, batch);
     let in_one_statement =
         batch.iter().all(|it| it.transition.effects.is_empty() && it.transition.lane == Lane::Own);
     if in_one_statement {
         let all: Vec<&Pending<E>> = batch.iter().collect();
-        let wrote = write::write(connection, &fence, feed, &all).await?;
+        let wrote = write::write(connection, fence, feed, &all).await?;
         let outcomes = judge_written(batch, &wrote);
         return Ok((outcomes, wrote.lines));
     }
     let mut transaction = connection.begin().await?;
-    let held: HashSet<i16> = write::fence(&mut transaction, &fence).await?.into_iter().collect();
+    let held: HashSet<i16> = write::fence(&mut transaction, fence).await?.into_iter().collect();
     let moving: Vec<Uuid> = batch
         .iter()
         .filter(|it| it.transition.start.is_none())
@@ -79,7 +78,7 @@ pub(super) async fn commit<E: Sync + Send>(
         transaction.rollback().await?;
         Vec::new()
     } else {
-        let wrote = write::write(&mut transaction, &fence, feed, &accepted).await?;
+        let wrote = write::write(&mut transaction, fence, feed, &accepted).await?;
         transaction.commit().await?;
         wrote.lines
     };
@@ -132,6 +131,9 @@ async fn apply_effects<E: Sync + Send>(
         return Ok(());
     }
     let answers = apply(connection, &entries).await?;
+    if answers.len() != entries.len() {
+        return Err(sqlx::Error::Protocol("`apply` left an entry without an answer".to_owned()));
+    }
     for (index, answer) in indexes.into_iter().zip(answers) {
         let outcome = match answer {
             Applied::Yes => continue,

@@ -60,6 +60,22 @@ pub(in crate::saga) async fn after(
     .await
 }
 
+/// One batch, if it is still held.
+pub(in crate::saga) async fn one(
+    pool: &PgPool,
+    writer: i64,
+    n: i64,
+) -> sqlx::Result<Option<Batch>> {
+    sqlx::query_as!(
+        Batch,
+        "select writer, n, saga_ids, seqs from feed where writer = $1 and n = $2",
+        writer,
+        n,
+    )
+    .fetch_optional(pool)
+    .await
+}
+
 /// Drops batches older than this. A cursor that is older can not be resumed from.
 pub(in crate::saga) async fn prune(pool: &PgPool, older_than_s: f64) -> sqlx::Result<u64> {
     let pruned =

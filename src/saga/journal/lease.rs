@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 /// Registers a replica as alive for `lease_ms` from now, by the database's clock.
 pub(in crate::saga) async fn register(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     boot_id: Uuid,
     name: &str,
     lease_ms: i64,
@@ -18,7 +18,7 @@ pub(in crate::saga) async fn register(
         env!("CARGO_PKG_VERSION"),
         lease_ms as f64,
     )
-    .execute(pool)
+    .execute(connection)
     .await?;
     Ok(())
 }
@@ -54,6 +54,10 @@ pub(in crate::saga) struct Outlook {
     pub replicas: i64,
     /// Buckets whose owner is not alive.
     pub ownerless: i64,
+    /// Our buckets, in order.
+    pub owned: Vec<i16>,
+    /// Their epochs.
+    pub epochs: Vec<i64>,
     /// Something waits in the inbox of our buckets.
     pub has_inbox: bool,
     /// Age in seconds of the longest due saga of ours; negative when it is due in the near future.
@@ -65,6 +69,7 @@ pub(in crate::saga) struct Outlook {
 /// The one statement that an idle replica runs a second.
 pub(in crate::saga) async fn look(
     pool: &PgPool,
+    boot_id: Uuid,
     buckets: &[i16],
     horizon_ms: i64,
 ) -> sqlx::Result<Outlook> {
@@ -76,6 +81,8 @@ pub(in crate::saga) async fn look(
                where not exists (select from replica r
                                   where r.boot_id = b.owner and r.leased_until > now()))
                as "ownerless!",
+             array(select b.bucket from bucket b where b.owner = $3 order by b.bucket) as "owned!",
+             array(select b.epoch from bucket b where b.owner = $3 order by b.bucket) as "epochs!",
              exists (select from inbox where bucket = any($1)) as "has_inbox!",
              (select extract(epoch from now() - min(d.wake_at))::float8
                 from unnest($1::smallint[]) as o (bucket)
@@ -87,9 +94,18 @@ pub(in crate::saga) async fn look(
              (select count(*) from saga where attention is not null and bucket = any($1)) as "parked!""#,
         buckets,
         horizon_ms as f64,
+        boot_id,
     )
     .fetch_one(pool)
     .await
+}
+
+/// A bucket just taken over.
+pub(in crate::saga) struct Taken {
+    pub bucket: i16,
+    pub epoch: i64,
+    /// Nobody owned it: it was new, or handed over in order.
+    pub released: bool,
 }
 
 /// Takes up to `max` buckets whose owner is not alive, and raises their epochs: from this commit on the old
@@ -98,21 +114,37 @@ pub(in crate::saga) async fn take_over(
     pool: &PgPool,
     boot_id: Uuid,
     max: i64,
-) -> sqlx::Result<Vec<(i16, i64)>> {
-    let rows = sqlx::query!(
-        "with orphaned as materialized (
-             select b.bucket from bucket b
+) -> sqlx::Result<Vec<Taken>> {
+    sqlx::query_as!(
+        Taken,
+        r#"with orphaned as materialized (
+             select b.bucket, b.owner is null as released from bucket b
               where not exists (select from replica r
                                  where r.boot_id = b.owner and r.leased_until > now())
               order by b.bucket limit $2
                 for update of b skip locked)
          update bucket b set owner = $1, epoch = epoch + 1
            from orphaned o where b.bucket = o.bucket
-         returning b.bucket, b.epoch",
+         returning b.bucket, b.epoch, o.released as "released!""#,
         boot_id,
         max,
     )
     .fetch_all(pool)
+    .await
+}
+
+/// Which of these buckets are ours, with their epochs.
+pub(in crate::saga) async fn owned(
+    connection: &mut PgConnection,
+    boot_id: Uuid,
+    buckets: &[i16],
+) -> sqlx::Result<Vec<(i16, i64)>> {
+    let rows = sqlx::query!(
+        "select bucket, epoch from bucket where owner = $1 and bucket = any($2)",
+        boot_id,
+        buckets,
+    )
+    .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|it| (it.bucket, it.epoch)).collect())
 }

@@ -14,6 +14,8 @@ pub(in crate::saga) struct Loaded {
     pub definition: String,
     pub definition_version: i32,
     pub label: String,
+    /// Lines in its journal.
+    pub seq: i32,
     /// Milliseconds until it is due; zero when it is.
     pub due_in_ms: i64,
 }
@@ -36,13 +38,33 @@ pub(in crate::saga) async fn running(
 ) -> sqlx::Result<Vec<Loaded>> {
     sqlx::query_as!(
         Loaded,
-        r#"select saga_id, definition, definition_version, label, 0::bigint as "due_in_ms!"
+        r#"select saga_id, definition, definition_version, label, seq, 0::bigint as "due_in_ms!"
              from saga
             where bucket = $1 and saga_id > $2 and closed_status is null and wake_at is null
             order by saga_id limit $3"#,
         bucket,
         after,
         limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Those of these sagas that stand as running.
+pub(in crate::saga) async fn running_of(
+    pool: &PgPool,
+    sagas: &[Uuid],
+) -> sqlx::Result<Vec<Loaded>> {
+    let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
+    sqlx::query_as!(
+        Loaded,
+        r#"select s.saga_id, s.definition, s.definition_version, s.label, s.seq,
+                  0::bigint as "due_in_ms!"
+             from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
+             join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
+            where s.closed_status is null and s.wake_at is null"#,
+        &buckets,
+        sagas,
     )
     .fetch_all(pool)
     .await
@@ -68,7 +90,7 @@ pub(in crate::saga) async fn due(
                 order by d.wake_at limit $3)
            update saga s set wake_at = null
              from due where s.bucket = due.bucket and s.saga_id = due.saga_id
-           returning s.saga_id, s.definition, s.definition_version, s.label,
+           returning s.saga_id, s.definition, s.definition_version, s.label, s.seq,
                      greatest(0, extract(epoch from due.wake_at - now()) * 1000)::bigint
                        as "due_in_ms!""#,
         buckets,
@@ -91,7 +113,8 @@ pub(in crate::saga) async fn wake(pool: &PgPool, sagas: &[Uuid]) -> sqlx::Result
                 where s.closed_status is null)
            update saga s set wake_at = null from x
             where s.bucket = x.bucket and s.saga_id = x.saga_id
-           returning s.saga_id, s.definition, s.definition_version, s.label, 0::bigint as "due_in_ms!""#,
+           returning s.saga_id, s.definition, s.definition_version, s.label, s.seq,
+                     0::bigint as "due_in_ms!""#,
         &buckets,
         sagas,
     )

@@ -19,43 +19,56 @@ const WAITING_FOR_SECOND_WRITER: usize = 256;
 const QUIET_LOOKS: u32 = 3;
 
 pub(super) struct Queue<T> {
-    waiting: Mutex<VecDeque<T>>,
+    waiting: Mutex<Waiting<T>>,
     busy: AtomicUsize,
     first: Notify,
     second: Notify,
 }
 
+struct Waiting<T> {
+    items: VecDeque<T>,
+    /// Nobody takes anything any more.
+    is_closed: bool,
+}
+
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
         Self {
-            waiting: Mutex::new(VecDeque::new()),
+            waiting: Mutex::new(Waiting { items: VecDeque::new(), is_closed: false }),
             busy: AtomicUsize::new(0),
             first: Notify::new(),
             second: Notify::new(),
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<T>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds an item, or drops it when the queue is closed.
     pub(super) fn push(&self, item: T) {
         let length = {
             let mut waiting = self.waiting();
-            waiting.push_back(item);
-            waiting.len()
+            if waiting.is_closed {
+                return;
+            }
+            waiting.items.push_back(item);
+            waiting.items.len()
         };
         self.wake(length);
     }
 
-    /// Puts items back in front, in their order.
+    /// Puts items back in front, in their order, or drops them when the queue is closed.
     pub(super) fn put_back(&self, items: Vec<T>) {
         let length = {
             let mut waiting = self.waiting();
-            for item in items.into_iter().rev() {
-                waiting.push_front(item);
+            if waiting.is_closed {
+                return;
             }
-            waiting.len()
+            for item in items.into_iter().rev() {
+                waiting.items.push_front(item);
+            }
+            waiting.items.len()
         };
         self.wake(length);
     }
@@ -77,20 +90,20 @@ impl<T> Queue<T> {
         loop {
             let signal = if is_second { &self.second } else { &self.first };
             signal.notified().await;
-            let (mut quiet, mut before) = (0, self.waiting().len());
+            let (mut quiet, mut before) = (0, self.waiting().items.len());
             while quiet < QUIET_LOOKS && before < max {
                 tokio::task::yield_now().await;
-                let now = self.waiting().len();
+                let now = self.waiting().items.len();
                 quiet = if now == before { quiet + 1 } else { 0 };
                 before = now;
             }
             let mut waiting = self.waiting();
-            let length = waiting.len().min(max);
+            let length = waiting.items.len().min(max);
             if length == 0 {
                 continue;
             }
-            let items = waiting.drain(..length).collect();
-            let left = waiting.len();
+            let items = waiting.items.drain(..length).collect();
+            let left = waiting.items.len();
             drop(waiting);
             self.busy.fetch_add(1, Ordering::Relaxed);
             self.wake(left);
@@ -98,9 +111,11 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes everything, for a writer that ends.
-    pub(super) fn drain(&self) -> Vec<T> {
-        self.waiting().drain(..).collect()
+    /// Closes the queue and takes everything, for a writer that ends.
+    pub(super) fn close(&self) -> Vec<T> {
+        let mut waiting = self.waiting();
+        waiting.is_closed = true;
+        waiting.items.drain(..).collect()
     }
 }
 
@@ -113,7 +128,7 @@ pub(super) struct Batch<'a, T> {
 impl<T> Drop for Batch<'_, T> {
     fn drop(&mut self) {
         self.queue.busy.fetch_sub(1, Ordering::Relaxed);
-        let length = self.queue.waiting().len();
+        let length = self.queue.waiting().items.len();
         self.queue.wake(length);
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Fence {
 }
 
 impl Fence {
-    fn epoch(&self, bucket: i16) -> i64 {
+    pub(super) fn epoch(&self, bucket: i16) -> i64 {
         let index = self.buckets.binary_search(&bucket).ok();
         index.and_then(|it| self.epochs.get(it)).copied().unwrap_or_default()
     }
@@ -151,6 +151,7 @@ pub(super) async fn write<E>(
                       closed_reason = x.closed_reason, updated_at = now()
                  from x
                 where s.bucket = x.bucket and s.saga_id = x.saga_id and x.first > 1
+                  and s.closed_status is null
                   and s.seq = x.first - 1 and not (x.unless_cancelled and s.cancel_requested)
                returning s.saga_id),
            done as materialized (select saga_id from started union all select saga_id from moved),
@@ -248,20 +249,23 @@ fn columns<'a, E>(batch: &[&'a Pending<E>], fence: &Fence) -> (Rows<'a>, Lines<'
     (rows, lines)
 }
 
-/// Where the sagas of a batch stand, for a writer that does not know whether its COMMIT counted.
-pub(super) async fn standing(
+/// Under which epoch these lines were written, for a writer that does not know whether its COMMIT counted;
+/// those that do not exist are left out.
+pub(super) async fn epochs_of_lines(
     connection: &mut PgConnection,
     sagas: &[Uuid],
-) -> sqlx::Result<Vec<(Uuid, i32)>> {
+    seqs: &[i32],
+) -> sqlx::Result<Vec<(Uuid, i64)>> {
     let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
     let rows = sqlx::query!(
-        "select s.saga_id, s.seq
-           from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
-           join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id",
+        "select j.saga_id, j.epoch
+           from unnest($1::smallint[], $2::uuid[], $3::integer[]) as x (bucket, saga_id, seq)
+           join journal j on j.bucket = x.bucket and j.saga_id = x.saga_id and j.seq = x.seq",
         &buckets,
         sagas,
+        seqs,
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|it| (it.saga_id, it.seq)).collect())
+    Ok(rows.into_iter().map(|it| (it.saga_id, it.epoch)).collect())
 }

@@ -4,8 +4,9 @@
 //! writer then takes its own buckets over from itself: it raises their epochs (which waits for the
 //! orphaned backend, or fences it), reads back where the sagas stand, and submits what is absent.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -15,15 +16,16 @@ use super::{
     commit::{Outcome, commit, fence_of},
     lease,
     queue::Queue,
-    write::{self, FeedPosition},
+    write::{self, FeedPosition, Fence},
 };
 use crate::saga::{feed::Feed, lease::Ownership};
 
 /// CPU per row still falls up to about this many rows.
 const BATCH_MAX: usize = 4_096;
 
-/// Longest wait between two attempts to reach the database.
-const RECONNECT_MAX: Duration = Duration::from_secs(1);
+/// Shortest and longest wait between two attempts at something that the database did not answer.
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// What every writer needs.
 pub(in crate::saga) struct WriterSettings<E> {
@@ -93,9 +95,7 @@ impl<E: Send + Sync + 'static> Writer<E> {
             let items = std::mem::take(&mut batch.items);
             self.write(items, &stop).await;
         }
-        for pending in queue.drain() {
-            let _ = pending.answer.send(Verdict::Fenced);
-        }
+        answer_all(queue.close(), &Verdict::Fenced);
         if let Some(connection) = self.connection.take() {
             let _ = connection.close().await;
         }
@@ -104,6 +104,7 @@ impl<E: Send + Sync + 'static> Writer<E> {
     /// Commits a batch, halving it as often as the database refuses it for what is in it.
     async fn write(&mut self, batch: Vec<Pending<E>>, stop: &CancellationToken) {
         let mut stack = vec![batch];
+        let mut delay = RETRY_MIN;
         while let Some(batch) = stack.pop() {
             let (batch, fenced): (Vec<_>, Vec<_>) = batch.into_iter().partition(|it| {
                 self.settings.ownership.epoch(super::bucket_of(it.transition.saga_id)).is_some()
@@ -112,8 +113,15 @@ impl<E: Send + Sync + 'static> Writer<E> {
             if batch.is_empty() {
                 continue;
             }
-            match self.attempt(&batch).await {
-                Ok(outcomes) => self.answer(batch, outcomes),
+            let fence = fence_of(&self.settings.ownership, &batch);
+            match self.attempt(&batch, &fence).await {
+                Ok(outcomes) => {
+                    delay = RETRY_MIN;
+                    let fenced = self.answer(batch, outcomes);
+                    if !fenced.is_empty() {
+                        stack.push(self.look_at_fence(fenced, &fence).await);
+                    }
+                }
                 Err(Failed::Content(reason)) if batch.len() == 1 => {
                     tracing::error!(reason, "the database refuses a transition");
                     answer_all(batch, &Verdict::Impossible(reason));
@@ -126,27 +134,34 @@ impl<E: Send + Sync + 'static> Writer<E> {
                 }
                 Err(Failed::Unknown(reason)) => {
                     tracing::warn!(reason, lane = self.lane, "the outcome of a batch is unknown");
-                    let absent = self.find_out(batch, stop).await;
-                    stack.push(absent);
+                    stack.push(self.find_out(batch, &fence, stop).await);
+                    // What fails again and again must not keep the database busy with that.
+                    sleep(delay).await;
+                    delay = (delay * 2).min(RETRY_MAX);
                 }
             }
         }
     }
 
     /// One attempt, bounded in time. The future is dropped only together with its connection.
-    async fn attempt(&mut self, batch: &[Pending<E>]) -> Result<Vec<Outcome>, Failed> {
-        let Some(mut connection) = self.connect().await else {
-            return Err(Failed::Unknown("no connection".to_owned()));
+    async fn attempt(
+        &mut self,
+        batch: &[Pending<E>],
+        fence: &Fence,
+    ) -> Result<Vec<Outcome>, Failed> {
+        let mut connection = match self.connect().await {
+            Ok(connection) => connection,
+            Err(error) => return Err(Failed::Unknown(error.to_string())),
         };
         let settings = &self.settings;
         let started = Instant::now();
-        let work =
-            commit(&mut connection, settings.apply, &settings.ownership, self.position, batch);
+        let work = commit(&mut connection, settings.apply, fence, self.position, batch);
+        let work = AssertUnwindSafe(work).catch_unwind();
         let result = timeout(settings.commit_timeout, work).await;
         metrics::histogram!("crema_journal_commit_seconds", "lane" => self.lane)
             .record(started.elapsed().as_secs_f64());
         match result {
-            Ok(Ok((outcomes, lines))) => {
+            Ok(Ok(Ok((outcomes, lines)))) => {
                 metrics::histogram!("crema_journal_batch_size", "lane" => self.lane)
                     .record(batch.len() as f64);
                 settings.feed.publish(self.position.writer, self.position.n, lines);
@@ -154,7 +169,7 @@ impl<E: Send + Sync + 'static> Writer<E> {
                 self.connection = Some(connection);
                 Ok(outcomes)
             }
-            Ok(Err(error)) => {
+            Ok(Ok(Err(error))) => {
                 let failed = Failed::of(&error);
                 if matches!(failed, Failed::Content(_)) {
                     // An explicit transaction has queued its ROLLBACK; a ping sends it.
@@ -164,22 +179,30 @@ impl<E: Send + Sync + 'static> Writer<E> {
                 }
                 Err(failed)
             }
+            // No code of others runs after COMMIT, so the transaction dies with its connection.
+            Ok(Err(_)) => Err(Failed::Content("applying the effects panicked".to_owned())),
             Err(_) => Err(Failed::Unknown("no answer in time".to_owned())),
         }
     }
 
-    async fn connect(&mut self) -> Option<PgConnection> {
+    /// The connection at hand, or a new one; a server that does not answer is given up in time.
+    async fn connect(&mut self) -> sqlx::Result<PgConnection> {
         if let Some(connection) = self.connection.take() {
-            return Some(connection);
+            return Ok(connection);
         }
-        let connected = PgConnection::connect_with(&self.settings.options).await;
-        connected.inspect_err(|error| tracing::warn!(%error, "a writer cannot connect")).ok()
+        let connecting = PgConnection::connect_with(&self.settings.options);
+        match timeout(self.settings.commit_timeout, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        }
     }
 
-    fn answer(&self, batch: Vec<Pending<E>>, outcomes: Vec<Outcome>) {
-        let mut again = Vec::new();
+    /// Answers, and returns what the fence held off.
+    fn answer(&self, batch: Vec<Pending<E>>, outcomes: Vec<Outcome>) -> Vec<Pending<E>> {
+        let (mut again, mut fenced) = (Vec::new(), Vec::new());
         for (pending, outcome) in batch.into_iter().zip(outcomes) {
             match outcome {
+                Outcome::Answered(Verdict::Fenced) => fenced.push(pending),
                 Outcome::Answered(verdict) => {
                     let _ = pending.answer.send(verdict);
                 }
@@ -189,49 +212,79 @@ impl<E: Send + Sync + 'static> Writer<E> {
         if !again.is_empty() {
             self.queue.put_back(again);
         }
+        fenced
+    }
+
+    /// Learns why the fence held a batch off. Another writer of ours may have raised the epochs: then the
+    /// batch is simply written again. What is not ours any more is known as such afterwards.
+    async fn look_at_fence(&mut self, batch: Vec<Pending<E>>, fence: &Fence) -> Vec<Pending<E>> {
+        let Ok(mut connection) = self.connect().await else { return batch };
+        let ownership = &self.settings.ownership;
+        let boot_id = ownership.boot_id();
+        let buckets: Vec<i16> = fence_of(ownership, &batch).buckets;
+        let limit = self.settings.commit_timeout;
+        match timeout(limit, lease::owned(&mut connection, boot_id, &buckets)).await {
+            Ok(Ok(owned)) => {
+                ownership.raised(boot_id, &buckets, &owned);
+                self.connection = Some(connection);
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "cannot look at the fence"),
+            Err(_) => tracing::debug!("no answer from the fence"),
+        }
+        tracing::debug!(buckets = fence.buckets.len(), "the fence held a batch off");
+        batch
     }
 
     /// Settles what is known of a batch whose outcome is not, and returns what is certainly absent.
     async fn find_out(
         &mut self,
         mut batch: Vec<Pending<E>>,
+        fence: &Fence,
         stop: &CancellationToken,
     ) -> Vec<Pending<E>> {
         // Whatever the orphan may still write, it writes under the old number: a reader sees no second
         // batch under it.
         self.position = FeedPosition { writer: rand::random(), n: 1 };
-        let mut delay = Duration::from_millis(20);
+        let mut delay = RETRY_MIN;
         loop {
-            let fence = fence_of(&self.settings.ownership, &batch);
-            if fence.buckets.is_empty() || stop.is_cancelled() {
-                answer_all(batch, &Verdict::Fenced);
-                return Vec::new();
-            }
-            match self.read_back(&fence.buckets, &mut batch).await {
+            match self.read_back(&mut batch, fence).await {
                 Ok(()) => return batch,
                 Err(error) => tracing::debug!(%error, "cannot read a batch back yet"),
             }
+            let held = fence_of(&self.settings.ownership, &batch);
+            if held.buckets.is_empty() || stop.is_cancelled() {
+                answer_all(batch, &Verdict::Fenced);
+                return Vec::new();
+            }
             sleep(delay).await;
-            delay = (delay * 2).min(RECONNECT_MAX);
+            delay = (delay * 2).min(RETRY_MAX);
         }
     }
 
-    /// Raises the epochs of these buckets, then answers for every transition that was written after all.
-    async fn read_back(
-        &mut self,
-        buckets: &[i16],
-        batch: &mut Vec<Pending<E>>,
-    ) -> sqlx::Result<()> {
-        let mut connection = PgConnection::connect_with(&self.settings.options).await?;
+    /// Raises the epochs of the batch's buckets, then answers for every transition that was written after
+    /// all: its last line is there, under the epoch that this attempt had. Where another replica has taken
+    /// over, it raised the epoch before it read, so that what is absent stays absent there too.
+    async fn read_back(&mut self, batch: &mut Vec<Pending<E>>, fence: &Fence) -> sqlx::Result<()> {
+        self.connection = None;
+        let mut connection = self.connect().await?;
         let ownership = &self.settings.ownership;
-        let raised = lease::raise(&mut connection, ownership.boot_id(), buckets).await?;
-        ownership.raised(buckets, &raised);
+        let buckets = fence_of(ownership, batch).buckets;
+        let boot_id = ownership.boot_id();
         let sagas: Vec<_> = batch.iter().map(|it| it.transition.saga_id).collect();
-        let standing = write::standing(&mut connection, &sagas).await?;
-        let standing: std::collections::HashMap<_, _> = standing.into_iter().collect();
+        let lasts: Vec<_> = batch.iter().map(|it| it.transition.last_seq()).collect();
+        let reading = async {
+            let raised = lease::raise(&mut connection, boot_id, &buckets).await?;
+            let found = write::epochs_of_lines(&mut connection, &sagas, &lasts).await?;
+            sqlx::Result::Ok((raised, found))
+        };
+        let read = timeout(self.settings.commit_timeout, reading).await;
+        let (raised, found) = read.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        ownership.raised(boot_id, &buckets, &raised);
+        let epochs: HashMap<_, _> = found.into_iter().collect();
         let (written, absent): (Vec<_>, Vec<_>) = batch.drain(..).partition(|it| {
-            let last = it.transition.last_seq();
-            standing.get(&it.transition.saga_id).is_some_and(|seq| *seq >= last)
+            let saga_id = it.transition.saga_id;
+            let attempted = fence.epoch(i16::from(super::bucket_of(saga_id)));
+            epochs.get(&saga_id) == Some(&attempted)
         });
         answer_all(written, &Verdict::Written);
         *batch = absent;
@@ -248,7 +301,7 @@ fn answer_all<E>(batch: Vec<Pending<E>>, verdict: &Verdict) {
 
 /// Why a batch was not committed.
 enum Failed {
-    /// The database refuses something in it (SQLSTATE classes 22 and 23): nothing was written.
+    /// The database refuses something in it, and would the next time too: nothing was written.
     Content(String),
     /// Nobody knows.
     Unknown(String),
@@ -265,6 +318,8 @@ impl Failed {
     }
 }
 
+/// Values and constraints (22, 23), and what is as lasting: not supported, not right, too much, raised by a
+/// function (0A, 21, 42, 44, 54, P0).
 fn is_about_content(sqlstate: &str) -> bool {
-    sqlstate.starts_with("22") || sqlstate.starts_with("23")
+    ["0A", "21", "22", "23", "42", "44", "54", "P0"].iter().any(|it| sqlstate.starts_with(it))
 }

@@ -1,17 +1,17 @@
 //! The books: every SQL statement of the shop.
 //!
-//! What orders change is data ([`Effect`]), applied set-wise by [`apply`] inside the transaction that
+//! What orders change is data ([`Effect`]), applied set-wise by `apply` inside the transaction that
 //! journals it. Lock order within `apply`, the same everywhere: keys, the shop's row, pickup codes, stock
 //! (by name).
 
 mod effects;
 pub(super) mod list;
-pub(super) mod menu;
+pub mod menu;
 pub(super) mod orders;
-pub(super) mod outbox;
+pub mod outbox;
 mod place;
 pub(super) mod setting;
-pub(super) mod stock;
+pub mod stock;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -86,7 +86,7 @@ pub struct Notice {
     pub body: String,
 }
 
-/// The codes of refusals by [`apply`].
+/// The codes of refusals by `apply`.
 pub mod refusal {
     /// The key stands for an order already; `data` says which, and what was asked then.
     pub const KEY_TAKEN: &str = "key_taken";

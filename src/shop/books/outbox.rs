@@ -41,6 +41,17 @@ pub(in crate::shop) async fn due(
     .await
 }
 
+/// Whether notices of these buckets wait for another attempt.
+pub(in crate::shop) async fn any_waiting(pool: &PgPool, buckets: &[i16]) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from outbox where sent_at is null and given_up_at is null
+                             and bucket = any($1)) as "any!""#,
+        buckets,
+    )
+    .fetch_one(pool)
+    .await
+}
+
 /// Notes that a notice was sent.
 pub(in crate::shop) async fn sent(
     pool: &PgPool,

@@ -1,13 +1,13 @@
 //! The statements of placing: keys, the shop's row, pickup codes, facts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, btree_map::Entry};
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Effect, Placing, refusal};
-use crate::saga::{Applied, Entry, Refusal, journal};
+use crate::saga::{self, Applied, Refusal, journal};
 
 /// The orders that a batch places, by their index in the batch.
 pub(super) struct Placings<'a> {
@@ -15,7 +15,7 @@ pub(super) struct Placings<'a> {
 }
 
 impl<'a> Placings<'a> {
-    pub(super) fn of(entries: &'a [Entry<'a, Effect>]) -> Self {
+    pub(super) fn of(entries: &'a [saga::Entry<'a, Effect>]) -> Self {
         let orders = entries.iter().enumerate().filter_map(|(index, entry)| {
             entry.effects.iter().find_map(|effect| match effect {
                 Effect::Place(placing) => Some((index, entry.saga_id, placing.as_ref())),
@@ -66,12 +66,15 @@ async fn claim_keys(
     for (index, order_id, placing) in &placings.orders {
         let Some((key, fingerprint)) = &placing.key else { continue };
         let key = (placing.customer_id.as_str(), key.as_str());
-        if claims.contains_key(&key) {
-            if let Some(answer) = answers.get_mut(*index) {
-                *answer = Applied::Later;
+        match claims.entry(key) {
+            Entry::Vacant(free) => {
+                free.insert((*index, *order_id, fingerprint.as_slice()));
             }
-        } else {
-            claims.insert(key, (*index, *order_id, fingerprint.as_slice()));
+            Entry::Occupied(_) => {
+                if let Some(answer) = answers.get_mut(*index) {
+                    *answer = Applied::Later;
+                }
+            }
         }
     }
     if claims.is_empty() {

@@ -1,0 +1,75 @@
+//! The one table from what the shop refuses to what the customer is told.
+
+use super::problem::{Code, Problem};
+use crate::shop::{ShopError, menu::Unpriced, order::Malformed};
+
+impl From<ShopError> for Problem {
+    fn from(error: ShopError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ShopError::Malformed(malformed) => malformed.into(),
+            ShopError::Unpriced(unpriced) => unpriced.into(),
+            ShopError::OutOfStock(ingredient) => {
+                Self::new(Code::OutOfStock, detail).with("ingredient", ingredient)
+            }
+            ShopError::ShopClosed(_) => Self::new(Code::ShopClosed, detail),
+            ShopError::AtCapacity => Self::new(Code::AtCapacity, detail).retry_after(5),
+            ShopError::KeyReused => Self::new(Code::IdempotencyKeyReused, detail),
+            ShopError::InProgress => Self::new(Code::InProgress, detail),
+            ShopError::NotPlacing => Self::new(Code::Unavailable, detail),
+            ShopError::OutcomeUnknown => Self::new(Code::OutcomeUnknown, detail),
+            ShopError::NotFound(_) => Self::new(Code::NotFound, detail),
+            ShopError::TooLate(status) => Self::new(Code::TooLate, detail).with("status", status),
+            ShopError::WrongCode => Self::new(Code::WrongCode, detail),
+            ShopError::NotCollectable(status) => {
+                Self::new(Code::NotReady, detail).with("status", status)
+            }
+            ShopError::AlreadyCollected => Self::new(Code::AlreadyCollected, detail),
+            ShopError::NotWaiting => Self::new(Code::NotParked, detail),
+            ShopError::StockTooLow => Self::new(Code::StockConflict, detail),
+            ShopError::Journal(error) => {
+                tracing::error!(%error, "an order's journal cannot be read");
+                Self::internal()
+            }
+            ShopError::Unreachable(error) => {
+                // The database's own words are for the log, never for the customer.
+                tracing::error!(%error, "the database did not answer as it should");
+                Self::new(Code::Unavailable, "The service cannot reach its database at the moment.")
+            }
+        }
+    }
+}
+
+impl From<Malformed> for Problem {
+    fn from(malformed: Malformed) -> Self {
+        let detail = malformed.to_string();
+        match malformed {
+            Malformed::Field(pointer, must) => {
+                Self::new(Code::BodyInvalid, detail).at(pointer, format!("must be {must}"))
+            }
+            Malformed::Quantity { pointer, max } => {
+                Self::new(Code::QuantityLimit, detail).at(pointer, format!("must be 1 to {max}"))
+            }
+            Malformed::CardNumber(pointer) => {
+                Self::new(Code::CardNumberRefused, detail).at(pointer, "looks like a card number")
+            }
+            Malformed::Mood(_) => Self::new(Code::BodyInvalid, detail),
+            Malformed::RehearsalOnly(_) => Self::new(Code::RehearsalOnly, detail),
+        }
+    }
+}
+
+impl From<Unpriced> for Problem {
+    fn from(unpriced: Unpriced) -> Self {
+        let detail = unpriced.to_string();
+        match unpriced {
+            Unpriced::Unknown(item) | Unpriced::OffSale(item) => {
+                Self::new(Code::ItemUnknown, detail).with("item", item)
+            }
+            Unpriced::Changed { what, seen, now } => {
+                let problem = Self::new(Code::PriceChanged, detail).with("what", what);
+                problem.with("seen", seen).with("now", now)
+            }
+        }
+    }
+}

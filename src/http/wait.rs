@@ -1,0 +1,98 @@
+//! Long polls: an order, once it has come so far.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::{
+    Counter,
+    problem::{Code, Problem},
+};
+use crate::{
+    config::limits::WAIT_MAX,
+    shop::view::{GRAPH, OTHER_ENDS, OrderView},
+};
+
+/// How often a long poll looks for itself, should nobody tell it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a long poll waits for.
+pub(super) enum Until {
+    Terminal,
+    Status(String),
+}
+
+impl Until {
+    pub(super) fn parse(until: Option<&str>) -> Result<Self, Problem> {
+        match until {
+            None | Some("terminal") => Ok(Self::Terminal),
+            Some(it) if GRAPH.contains(&it) || OTHER_ENDS.contains(&it) => {
+                Ok(Self::Status(it.to_owned()))
+            }
+            Some(_) => Err(Problem::new(
+                Code::InvalidQuery,
+                "`until` is `terminal` or one of the statuses of an order.",
+            )),
+        }
+    }
+
+    /// Whether the order has come so far, or never will.
+    fn is_reached(&self, order: &OrderView) -> bool {
+        let place = |status: &str| GRAPH.iter().position(|it| *it == status);
+        match self {
+            _ if order.is_closed() => true,
+            Self::Terminal => false,
+            Self::Status(wanted) => match (place(&order.status), place(wanted)) {
+                (Some(now), Some(wanted)) => now >= wanted,
+                _ => order.status == *wanted,
+            },
+        }
+    }
+}
+
+/// A time like `30s` or `500ms`, at most a minute.
+pub(super) fn parse_wait(wait: &str) -> Result<Duration, Problem> {
+    let (number, unit) = match wait.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (wait.strip_suffix('s').unwrap_or(wait), 1_000),
+    };
+    let millis = number.parse::<u32>().ok().and_then(|it| it.checked_mul(unit));
+    let refuse = || Problem::new(Code::InvalidQuery, "`wait` is a time like 30s or 500ms.");
+    Ok(Duration::from_millis(u64::from(millis.ok_or_else(refuse)?)).min(WAIT_MAX))
+}
+
+/// Subscribes first, then looks, then waits: nothing is slept through.
+pub(super) async fn wait_for(
+    counter: &Counter,
+    id: Uuid,
+    until: &Until,
+    wait: Duration,
+) -> Result<(OrderView, bool), Problem> {
+    let mut feed = counter.shop.engine.feed().subscribe();
+    let deadline = Instant::now() + wait;
+    loop {
+        let order = counter.find(id).await?;
+        if until.is_reached(&order) {
+            return Ok((order, false));
+        }
+        let look = (Instant::now() + LOOK_EVERY).min(deadline);
+        let told = async {
+            // Lagging behind means that something happened: look.
+            while let Ok(sagas) = feed.recv().await {
+                if sagas.contains(&id) {
+                    return;
+                }
+            }
+        };
+        let stopped = tokio::select! {
+            _ = timeout_at(look, told) => false,
+            () = counter.stop.cancelled() => true,
+        };
+        if stopped || Instant::now() >= deadline {
+            let order = counter.find(id).await?;
+            let reached = until.is_reached(&order);
+            return Ok((order, !reached));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The look at the database once a second: what changed hands, what is due, what waits in the inbox.
+
+use std::sync::Arc;
+
+use tokio::time::interval;
+
+use super::{
+    Core,
+    journal::lease::{self, Outlook},
+    lease::{BUCKETS, as_ms},
+    live::Arrival,
+};
+
+impl<E: Send + Sync + 'static> Core<E> {
+    /// Looks once a second, and whenever somebody hints that it is worth it.
+    pub(super) async fn tick_forever(self: Arc<Self>) {
+        let mut ticks = interval(self.settings.lease.tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.drain.cancelled() => return,
+                _ = ticks.tick() => {}
+                () = self.look_now.notified() => {}
+            }
+            if let Err(error) = self.tick().await {
+                tracing::warn!(%error, "a look at what is due failed; the next one follows");
+            }
+        }
+    }
+
+    pub(super) async fn tick(self: &Arc<Self>) -> sqlx::Result<()> {
+        let (boot_id, ours) = (self.ownership.boot_id(), self.ownership.buckets());
+        let horizon = as_ms(self.settings.horizon);
+        let outlook = lease::look(&self.drive, boot_id, &ours, horizon).await?;
+        metrics::gauge!("crema_buckets_owned").set(ours.len() as f64);
+        metrics::gauge!("crema_sagas_live").set(self.live.len() as f64);
+        metrics::gauge!("crema_orders_parked").set(outlook.parked as f64);
+        metrics::gauge!("crema_oldest_due_age_seconds")
+            .set(outlook.oldest_due_s.unwrap_or(0.0).max(0.0));
+        self.reconcile(boot_id, &ours, &outlook).await?;
+        self.balance(outlook.replicas.max(1), outlook.ownerless).await?;
+        self.load_doubted().await?;
+        if outlook.has_inbox {
+            self.drain_inbox(&self.ownership.buckets()).await?;
+        }
+        self.reload().await?;
+        if outlook.oldest_due_s.is_some() {
+            self.load_due().await?;
+        }
+        Ok(())
+    }
+
+    /// Brings what we believe to own in line with the table. The two differ when the answer to a takeover
+    /// or a release was lost, or when somebody else wrote to the table.
+    async fn reconcile(
+        self: &Arc<Self>,
+        boot_id: uuid::Uuid,
+        ours: &[i16],
+        outlook: &Outlook,
+    ) -> sqlx::Result<()> {
+        let owned: Vec<(i16, i64)> =
+            outlook.owned.iter().copied().zip(outlook.epochs.iter().copied()).collect();
+        if self.drain.is_cancelled() || !self.ownership.raised(boot_id, ours, &owned) {
+            return Ok(());
+        }
+        let (gained, lost): (Vec<i16>, Vec<i16>) = (
+            outlook.owned.iter().filter(|it| !ours.contains(it)).copied().collect(),
+            ours.iter().filter(|it| !outlook.owned.contains(it)).copied().collect(),
+        );
+        if gained.is_empty() && lost.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(gained = gained.len(), lost = lost.len(), "buckets changed hands unseen");
+        self.live.let_go(&lost);
+        self.place_in_all_but(&[]);
+        self.load_all(gained.into_iter().map(|it| (it, Arrival::HandedOver)).collect()).await
+    }
+
+    /// Takes ownerless buckets up to our fair share, or hands over what is beyond it.
+    async fn balance(self: &Arc<Self>, replicas: i64, ownerless: i64) -> sqlx::Result<()> {
+        let ours = self.ownership.buckets();
+        let share = (BUCKETS as i64 + replicas - 1) / replicas;
+        let room = share - ours.len() as i64;
+        if ownerless > 0 && room > 0 {
+            let boot_id = self.ownership.boot_id();
+            let taken = lease::take_over(&self.drive, boot_id, room).await?;
+            let epochs: Vec<(i16, i64)> = taken.iter().map(|it| (it.bucket, it.epoch)).collect();
+            if !self.ownership.raised(boot_id, &[], &epochs) {
+                return Ok(()); // We were taken for dead meanwhile; the new one starts afresh.
+            }
+            self.place_in_all_but(&[]);
+            if !taken.is_empty() {
+                tracing::info!(buckets = taken.len(), "took over buckets");
+            }
+            let arrival = |released| match released {
+                true => Arrival::HandedOver,
+                false => Arrival::TakenOver,
+            };
+            self.load_all(taken.iter().map(|it| (it.bucket, arrival(it.released))).collect())
+                .await?;
+        } else if room < 0 {
+            let beyond = ours.iter().rev().take(usize::try_from(-room).unwrap_or(0));
+            self.hand_over(&beyond.copied().collect::<Vec<_>>()).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops buckets, lets what is being written be written, then releases them.
+    pub(super) async fn hand_over(&self, buckets: &[i16]) -> sqlx::Result<()> {
+        self.place_in_all_but(buckets);
+        self.live.lose(buckets, self.settings.handover_timeout).await;
+        self.ownership.give_up(buckets);
+        lease::release(&self.drive, self.ownership.boot_id(), buckets).await?;
+        tracing::info!(buckets = buckets.len(), "handed over buckets");
+        Ok(())
+    }
+
+    /// Opens our buckets for new sagas, but these; none of them once we stop.
+    fn place_in_all_but(&self, not: &[i16]) {
+        self.ownership.place_in_all_but(not);
+        if self.drain.is_cancelled() {
+            self.ownership.stop_placing();
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The order saga's steps, in the order of the list, each with its compensation beside it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Notices;
+use crate::{
+    saga::{Cx, Done, Policy, Step, StepError},
+    shop::{
+        books::{Effect, Money},
+        kitchen::{Kitchen, Ticket, TicketItem},
+        message,
+        order::{Order, OrderLine},
+        participant::Call,
+        payments::{Payments, Receipt},
+    },
+};
+
+/// Captures the total; its compensation voids or refunds.
+pub struct Payment {
+    pub(super) payments: Payments,
+    pub(super) policy: Policy,
+}
+
+impl Step for Payment {
+    const NAME: &'static str = "payment";
+    const LABEL_DONE: Option<&'static str> = Some("PAID");
+    type Input = Order;
+    type Output = Receipt;
+    type Effect = Effect;
+
+    fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    async fn execute(&self, cx: &Cx, order: &Order) -> Result<Done<Receipt, Effect>, StepError> {
+        let key = cx.key();
+        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("payment") };
+        let captured =
+            self.payments.capture(call, order.total, &order.currency, &order.method_token).await;
+        let receipt = captured.map_err(|error| match error {
+            StepError::Refused { code, detail } => {
+                StepError::refused(format!("payment_{code}"), detail)
+            }
+            other => other,
+        })?;
+        let money = Effect::Capture(money(&receipt.receipt, receipt.amount, &receipt.currency));
+        Ok(Done::new(receipt).with(money))
+    }
+
+    /// A capture that answered is refunded; one that did not is voided first, which tells what had
+    /// happened and keeps a late capture from ever happening.
+    async fn compensate(
+        &self,
+        cx: &Cx,
+        order: &Order,
+        receipt: Option<Receipt>,
+    ) -> Result<Done<Value, Effect>, StepError> {
+        let key = cx.key();
+        if let Some(receipt) = receipt {
+            let refund = self.refund(cx, order, receipt.amount, &receipt.currency).await?;
+            return Ok(Done::new(json!({ "refunded": receipt.amount })).with(refund));
+        }
+        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("refund") };
+        let voided = self.payments.void(call).await?;
+        let Some(amount) = voided.captured.filter(|it| *it > 0) else {
+            return Ok(Done::new(json!({ "refunded": 0 })));
+        };
+        let currency = voided.currency.unwrap_or_else(|| order.currency.clone());
+        let refund = self.refund(cx, order, amount, &currency).await?;
+        let capture = Effect::Capture(money("found by void", amount, &currency));
+        Ok(Done::new(json!({ "refunded": amount })).with(capture).with(refund))
+    }
+}
+
+impl Payment {
+    async fn refund(
+        &self,
+        cx: &Cx,
+        order: &Order,
+        amount: i64,
+        currency: &str,
+    ) -> Result<Effect, StepError> {
+        let key = format!("{}/refund", cx.saga_id);
+        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("refund") };
+        let refund = self.payments.refund(call, amount, currency).await?;
+        Ok(Effect::Refund(money(&refund.receipt, amount, currency)))
+    }
+}
+
+fn money(receipt: &str, amount: i64, currency: &str) -> Money {
+    Money { amount, currency: currency.to_owned(), receipt: receipt.to_owned() }
+}
+
+/// Has it made; its compensation calls the ticket off.
+pub struct Preparation {
+    pub(super) kitchen: Kitchen,
+    pub(super) policy: Policy,
+}
+
+impl Step for Preparation {
+    const NAME: &'static str = "preparation";
+    type Input = Order;
+    type Output = Ticket;
+    type Effect = Effect;
+
+    fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    async fn execute(&self, cx: &Cx, order: &Order) -> Result<Done<Ticket, Effect>, StepError> {
+        let key = ticket_key(cx);
+        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("kitchen") };
+        let items: Vec<TicketItem> = order.items.iter().map(ticket_item).collect();
+        let ticket = self.kitchen.prepare(cx, call, &items).await;
+        ticket.map(Done::new).map_err(|error| match error {
+            StepError::Refused { code, detail } => {
+                StepError::refused(format!("preparation_{code}"), detail)
+            }
+            other => other,
+        })
+    }
+
+    async fn compensate(
+        &self,
+        cx: &Cx,
+        order: &Order,
+        _: Option<Ticket>,
+    ) -> Result<Done<Value, Effect>, StepError> {
+        let key = ticket_key(cx);
+        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("kitchen") };
+        let called_off = self.kitchen.call_off(call).await?;
+        Ok(Done::new(json!({ "wasted": called_off.prepared })))
+    }
+}
+
+/// The kitchen's key carries the ticket's generation: a new ticket would need a new one, and only after the
+/// call-off of the last is confirmed. This version of the saga makes one ticket an order.
+fn ticket_key(cx: &Cx) -> String {
+    format!("{}/1", cx.key())
+}
+
+fn ticket_item(line: &OrderLine) -> TicketItem {
+    TicketItem {
+        item: line.item.clone(),
+        quantity: u32::try_from(line.quantity).unwrap_or(u32::MAX),
+        note: line.note.clone(),
+    }
+}
+
+/// Uses up what was reserved, in the journal's own commit: the pivot.
+pub struct Inventory;
+
+impl Step for Inventory {
+    const NAME: &'static str = "inventory";
+    const LABEL_DONE: Option<&'static str> = Some("READY");
+    type Input = Order;
+    type Output = Deducted;
+    type Effect = Effect;
+
+    async fn execute(&self, _: &Cx, order: &Order) -> Result<Done<Deducted, Effect>, StepError> {
+        if order.mood("inventory").is_some() {
+            return Err(StepError::refused("inventory_refused", "the rehearsal refuses it"));
+        }
+        let ingredients = order.needs.len();
+        Ok(Done::new(Deducted { ingredients }).with_shared(Effect::Deduct(order.needs.clone())))
+    }
+}
+
+/// What the inventory step leaves in the journal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Deducted {
+    /// Kinds of ingredients that were deducted.
+    pub ingredients: usize,
+}
+
+/// Tells the customer that the order is ready. Given up after its attempts: a dead notifier fails no order.
+pub struct Notification {
+    pub(super) notices: Notices,
+    pub(super) policy: Policy,
+}
+
+impl Step for Notification {
+    const NAME: &'static str = "notification";
+    type Input = Order;
+    type Output = Value;
+    type Effect = Effect;
+
+    fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    async fn execute(&self, cx: &Cx, order: &Order) -> Result<Done<Value, Effect>, StepError> {
+        let notice = message::notice(cx.saga_id, order, "COMPLETED", None);
+        let rehearse = order.mood("notification");
+        let call = Call { key: &notice.message_id, order_id: cx.saga_id, rehearse };
+        self.notices.send(order.channel, call, &notice.body).await?;
+        Ok(Done::new(json!({ "message_id": notice.message_id })))
+    }
+}
