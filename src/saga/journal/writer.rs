@@ -204,7 +204,7 @@ impl<E: Send + Sync + 'static> Writer<E> {
             match outcome {
                 Outcome::Answered(Verdict::Fenced) => fenced.push(pending),
                 Outcome::Answered(verdict) => {
-                    let _ = pending.answer.send(verdict);
+                    pending.answer(verdict);
                 }
                 Outcome::Again => again.push(pending),
             }
@@ -295,7 +295,7 @@ impl<E: Send + Sync + 'static> Writer<E> {
 
 fn answer_all<E>(batch: Vec<Pending<E>>, verdict: &Verdict) {
     for pending in batch {
-        let _ = pending.answer.send(verdict.clone());
+        pending.answer(verdict.clone());
     }
 }
 
