@@ -18,6 +18,7 @@ pub(super) mod lease;
 pub(super) mod load;
 mod queue;
 pub(super) mod read;
+mod single;
 mod write;
 mod writer;
 

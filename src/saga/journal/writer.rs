@@ -10,6 +10,7 @@ use futures::FutureExt;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use super::{
     Apply, Journal, Pending, Verdict,
@@ -26,6 +27,18 @@ const BATCH_MAX: usize = 4_096;
 /// Shortest and longest wait between two attempts at something that the database did not answer.
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Session settings of the writers. Their statements reach every row by its key, and the number of rows is
+/// that of the batch; the planner knows neither how long a batch is nor how fast the tables grow, and a
+/// plan that reads a table from end to end stays in use when the table is long. Compiling is refused too,
+/// for the costs by which plans are avoided would ask for it.
+const PLANS: [(&str, &str); 5] = [
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
 
 /// What every writer needs.
 pub(in crate::saga) struct WriterSettings<E> {
@@ -65,7 +78,10 @@ pub(in crate::saga) fn spawn_writers<E: Send + Sync + 'static>(
     for (queue, is_second, lane) in writers {
         let writer = Writer {
             queue: queue.clone(),
-            settings: settings.clone(),
+            settings: WriterSettings {
+                options: settings.options.clone().options(PLANS),
+                ..settings.clone()
+            },
             connection: None,
             position: FeedPosition { writer: rand::random(), n: 1 },
             lane,
@@ -161,10 +177,10 @@ impl<E: Send + Sync + 'static> Writer<E> {
         metrics::histogram!("crema_journal_commit_seconds", "lane" => self.lane)
             .record(started.elapsed().as_secs_f64());
         match result {
-            Ok(Ok(Ok((outcomes, lines)))) => {
+            Ok(Ok(Ok(outcomes))) => {
                 metrics::histogram!("crema_journal_batch_size", "lane" => self.lane)
                     .record(batch.len() as f64);
-                settings.feed.publish(self.position.writer, self.position.n, lines);
+                settings.feed.publish(written(batch, &outcomes));
                 self.position.n += 1;
                 self.connection = Some(connection);
                 Ok(outcomes)
@@ -291,6 +307,13 @@ impl<E: Send + Sync + 'static> Writer<E> {
         self.connection = Some(connection);
         Ok(())
     }
+}
+
+/// The sagas of a batch that moved.
+fn written<E>(batch: &[Pending<E>], outcomes: &[Outcome]) -> impl Iterator<Item = Uuid> {
+    let is_written = |it: &Outcome| matches!(it, Outcome::Answered(Verdict::Written));
+    let both = batch.iter().zip(outcomes);
+    both.filter(move |(_, it)| is_written(it)).map(|(it, _)| it.transition.saga_id)
 }
 
 fn answer_all<E>(batch: Vec<Pending<E>>, verdict: &Verdict) {
