@@ -37,6 +37,7 @@ mod loading;
 mod runner;
 pub mod step;
 mod tick;
+mod wire;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
