@@ -180,10 +180,10 @@ pub(crate) fn resident_bytes() -> Result<u64> {
     Ok(pages * 4_096)
 }
 
-/// Commits in a database since it was made, once everybody but the caller has disconnected: a backend
-/// reports its last ones when it ends.
+/// Commits in a database since it was made, by whoever rests now: a backend reports its commits once a
+/// second, and its last ones when it ends.
 pub(crate) async fn commits(options: &sqlx::postgres::PgConnectOptions) -> Result<f64> {
-    sleep(Duration::from_millis(300)).await;
+    sleep(Duration::from_millis(1_200)).await;
     let mut connection = PgConnection::connect_with(options).await?;
     let commits: i64 = sqlx::query_scalar(
         "select xact_commit from pg_stat_database where datname = current_database()",

@@ -111,6 +111,7 @@ pub(crate) async fn run<E: Send + Sync + 'static>(
     let mut arena = world.arena(&Schema::Product).await?;
     sqlx::raw_sql(contender.prepare).execute(&mut arena.admin).await?;
     let engine = engine(&arena, contender).await?;
+    let before = meter::commits(&arena.options).await?;
     let (meter, count) = (Meter::new()?, Arc::new(AtomicU64::new(0)));
     let mut drivers = JoinSet::new();
     for _ in 0..load.in_flight {
@@ -134,7 +135,8 @@ pub(crate) async fn run<E: Send + Sync + 'static>(
     engine.stop(Duration::from_secs(10)).await;
     audit(&mut arena.admin, contender.audit, meter.total()).await?;
     drop(engine);
-    figures.commits = meter::commits(&arena.options).await? / meter.total().max(1) as f64;
+    let commits = meter::commits(&arena.options).await? - before;
+    figures.commits = commits / meter.total().max(1) as f64;
     world.clear(arena).await?;
     Ok(figures)
 }
