@@ -3,10 +3,7 @@
 use std::{panic::AssertUnwindSafe, pin::pin, task::Poll, time::Duration};
 
 use futures::FutureExt;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,7 +12,8 @@ use super::{
     draft::Draft,
     event::StepIndex,
     runner::{Running, Turn},
-    step::{Cx, Report, StepError},
+    step::{Cx, StepError},
+    wire::{Ear, Report, wire},
 };
 
 /// Far enough to mean never, near enough for the timer.
@@ -31,7 +29,7 @@ impl<E: Send + Sync + 'static> Core<E> {
     ) -> Result<Answer<E>, Turn> {
         let plan = running.plan.clone();
         let planned = plan.steps.get(usize::from(step)).ok_or(Turn::Rests)?;
-        let (cx, mut reports) = context(running, planned.name, attempt);
+        let (cx, reports) = context(running, planned.name, attempt);
         let input = running.input.clone();
         let work = AssertUnwindSafe(planned.step.execute(&cx, &input)).catch_unwind();
         let mut work = pin!(work.map(|it| it.unwrap_or_else(|_| Err(panicked()))));
@@ -52,7 +50,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                     biased;
                     () = live.lost.cancelled() => return Err(Turn::Rests),
                     answer = &mut work => break Some(answer),
-                    Some(report) = reports.recv() => {
+                    report = reports.next() => {
                         heard = Instant::now();
                         match report {
                             Report::Heartbeat(progress) => live.set_progress(progress),
@@ -117,15 +115,11 @@ impl<E: Send + Sync + 'static> Core<E> {
     }
 }
 
-fn context<E>(
-    running: &Running<E>,
-    step: &'static str,
-    attempt: u32,
-) -> (Cx, mpsc::UnboundedReceiver<Report>) {
-    let (line, reports) = mpsc::unbounded_channel();
+fn context<E>(running: &Running<E>, step: &'static str, attempt: u32) -> (Cx, Ear) {
+    let (mouth, reports) = wire();
     let cancel = CancellationToken::new();
     let state = running.state.clone();
-    (Cx { saga_id: running.saga_id, step, attempt, state, cancel, line }, reports)
+    (Cx { saga_id: running.saga_id, step, attempt, state, cancel, mouth }, reports)
 }
 
 fn late(what: &str, limit: Duration) -> StepError {

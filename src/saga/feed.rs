@@ -39,11 +39,13 @@ impl Feed {
         Self { woken: broadcast::channel(BACKLOG).0 }
     }
 
-    /// Tells of a batch that is durable.
-    pub(super) fn publish(&self, _writer: i64, _n: i64, lines: Vec<(Uuid, i32)>) {
-        if self.woken.receiver_count() > 0 && !lines.is_empty() {
-            let sagas: Woken = lines.into_iter().map(|(saga_id, _)| saga_id).collect();
-            let _ = self.woken.send(sagas);
+    /// Tells of the sagas of a batch that is durable, which are only named when somebody is interested.
+    pub(super) fn publish(&self, sagas: impl Iterator<Item = Uuid>) {
+        if self.woken.receiver_count() > 0 {
+            let sagas: Woken = sagas.collect();
+            if !sagas.is_empty() {
+                let _ = self.woken.send(sagas);
+            }
         }
     }
 

@@ -43,6 +43,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod wire;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -107,32 +107,39 @@ impl<E: Send + Sync + 'static> Core<E> {
 
     async fn turn(&self, running: &mut Running<E>) -> Turn {
         let items = running.presence.live.take_inbox();
-        let mut draft = Draft::new(running);
         if !items.is_empty() {
             // Alone in its commit: whatever follows from it and is refused, this stays said.
+            let mut draft = Draft::new(running);
             draft.take(&items);
             return self.submit(running, draft).await;
         }
-        match decide(&running.plan.shape, &running.state) {
+        let draft = match decide(&running.plan.shape, &running.state) {
             Action::Rest => return Turn::Rests,
-            Action::TurnBack { .. } | Action::Close => draft.settle(running),
+            Action::TurnBack { .. } | Action::Close => {
+                let mut draft = Draft::new(running);
+                draft.settle(running);
+                draft
+            }
             Action::Execute { step, attempt } => {
                 let answer = match self.attempt(running, step, attempt).await {
                     Ok(answer) => answer,
                     Err(turn) => return turn,
                 };
-                // Lines may have been written while it ran (`Cx::reached`).
-                draft = Draft::new(running);
+                // On top of what was written while it ran (`Cx::reached`).
+                let mut draft = Draft::new(running);
                 draft.answer(running, step, attempt, answer);
+                draft
             }
             Action::Compensate { step, attempt } => {
                 let Some(answer) = self.compensate(running, step, attempt).await else {
                     return Turn::Rests;
                 };
                 let parks = attempt >= COMPENSATION_ATTEMPTS_BEFORE_PARKING;
+                let mut draft = Draft::new(running);
                 draft.compensation_answer(running, step, attempt, answer, parks);
+                draft
             }
-        }
+        };
         self.submit(running, draft).await
     }
 

@@ -4,11 +4,14 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::event::State;
+use super::{
+    event::State,
+    wire::{Mouth, Report, wire},
+};
 
 /// One step of a saga and its compensation.
 ///
@@ -200,14 +203,7 @@ pub struct Cx {
     pub attempt: u32,
     pub(super) state: Arc<State>,
     pub(super) cancel: CancellationToken,
-    pub(super) line: mpsc::UnboundedSender<Report>,
-}
-
-/// What a running attempt tells the engine.
-#[derive(Debug)]
-pub(super) enum Report {
-    Heartbeat(Option<Value>),
-    Reached { label: &'static str, journaled: oneshot::Sender<()> },
+    pub(super) mouth: Mouth,
 }
 
 impl Cx {
@@ -215,7 +211,7 @@ impl Cx {
     pub fn detached(saga_id: Uuid, step: &'static str) -> Self {
         let state = Arc::new(State::default());
         let cancel = CancellationToken::new();
-        Self { saga_id, step, attempt: 1, state, cancel, line: mpsc::unbounded_channel().0 }
+        Self { saga_id, step, attempt: 1, state, cancel, mouth: wire().0 }
     }
 
     /// The idempotency key: the same for every attempt at this step of this saga.
@@ -231,17 +227,16 @@ impl Cx {
 
     /// Tells the engine that the attempt is alive, and how far it has come.
     pub fn heartbeat(&self, progress: Option<Value>) {
-        // The engine stops listening only when the attempt is over.
-        let _ = self.line.send(Report::Heartbeat(progress));
+        self.mouth.tell(Report::Heartbeat(progress));
     }
 
     /// Journals that the attempt has reached a point worth a label of its own, and returns once that
     /// is durable. Cancellation safe; a line already on its way may still be written.
     pub async fn reached(&self, label: &'static str) {
         let (journaled, written) = oneshot::channel();
-        if self.line.send(Report::Reached { label, journaled }).is_ok() {
-            let _ = written.await;
-        }
+        self.mouth.tell(Report::Reached { label, journaled });
+        // An error says that nobody listens: the attempt is over, or none of the engine's.
+        let _ = written.await;
     }
 
     /// Resolves when the saga is asked to cancel. An attempt that returns early then leaves the

@@ -1,15 +1,18 @@
 //! One batch, one commit: what is written, and the verdict on each transition.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    Applied, Apply, Entry, Pending, Transition, Verdict, bucket_of,
+    Applied, Apply, Entry, Pending, Transition, Verdict, bucket_of, single,
     write::{self, FeedPosition, Fence, Standing, Wrote},
 };
-use crate::saga::{lease::Ownership, step::Lane};
+use crate::saga::{
+    lease::{BUCKETS, Ownership},
+    step::Lane,
+};
 
 /// What became of one transition of a batch.
 pub(super) enum Outcome {
@@ -27,31 +30,41 @@ impl<E> Transition<E> {
 
 /// The fence of a batch, and the batch without what is not ours any more.
 pub(super) fn fence_of<E>(ownership: &Ownership, batch: &[Pending<E>]) -> Fence {
-    let buckets: BTreeMap<i16, i64> = batch
-        .iter()
-        .map(|it| bucket_of(it.transition.saga_id))
-        .filter_map(|bucket| Some((i16::from(bucket), ownership.epoch(bucket)?)))
-        .collect();
-    let (buckets, epochs) = buckets.into_iter().unzip();
+    let mut touched = [false; BUCKETS];
+    for pending in batch {
+        if let Some(it) = touched.get_mut(usize::from(bucket_of(pending.transition.saga_id))) {
+            *it = true;
+        }
+    }
+    let buckets = (0..=u8::MAX).zip(touched).filter(|(_, is_touched)| *is_touched);
+    let (buckets, epochs) = buckets
+        .filter_map(|(bucket, _)| Some((i16::from(bucket), ownership.epoch(bucket)?)))
+        .unzip();
     Fence { buckets, epochs }
 }
 
-/// Commits a batch: one outcome a transition, in order, and the lines that were written. On an error
-/// nothing is known; the caller decides by its class.
+/// Commits a batch: one outcome a transition, in order. On an error nothing is known; the caller decides
+/// by its class.
 pub(super) async fn commit<E: Sync + Send>(
     connection: &mut PgConnection,
     apply: Apply<E>,
     fence: &Fence,
     feed: FeedPosition,
     batch: &[Pending<E>],
-) -> sqlx::Result<(Vec<Outcome>, Vec<(Uuid, i32)>)> {
+) -> sqlx::Result<Vec<Outcome>> {
     let in_one_statement =
         batch.iter().all(|it| it.transition.effects.is_empty() && it.transition.lane == Lane::Own);
     if in_one_statement {
-        let all: Vec<&Pending<E>> = batch.iter().collect();
-        let wrote = write::write(connection, fence, feed, &all).await?;
-        let outcomes = judge_written(batch, &wrote);
-        return Ok((outcomes, wrote.lines));
+        let wrote = match batch {
+            [pending] if pending.transition.taken.is_empty() => {
+                single::write(connection, fence, feed, &pending.transition).await?
+            }
+            batch => {
+                let all: Vec<&Pending<E>> = batch.iter().collect();
+                write::write(connection, fence, feed, &all).await?
+            }
+        };
+        return Ok(judge_written(batch, &wrote));
     }
     let mut transaction = connection.begin().await?;
     let held: HashSet<i16> = write::fence(&mut transaction, fence).await?.into_iter().collect();
@@ -74,16 +87,14 @@ pub(super) async fn commit<E: Sync + Send>(
         .zip(&outcomes)
         .filter_map(|(pending, outcome)| outcome.is_none().then_some(pending))
         .collect();
-    let lines = if accepted.is_empty() {
+    if accepted.is_empty() {
         transaction.rollback().await?;
-        Vec::new()
     } else {
-        let wrote = write::write(&mut transaction, fence, feed, &accepted).await?;
+        write::write(&mut transaction, fence, feed, &accepted).await?;
         transaction.commit().await?;
-        wrote.lines
-    };
+    }
     let written = || Outcome::Answered(Verdict::Written);
-    Ok((outcomes.into_iter().map(|it| it.unwrap_or_else(written)).collect(), lines))
+    Ok(outcomes.into_iter().map(|it| it.unwrap_or_else(written)).collect())
 }
 
 /// What speaks against a transition before its effects are tried; `None` when nothing does.
@@ -149,8 +160,11 @@ async fn apply_effects<E: Sync + Send>(
 
 /// The verdicts of a batch that was one statement.
 fn judge_written<E>(batch: &[Pending<E>], wrote: &Wrote) -> Vec<Outcome> {
+    let Some(moved) = &wrote.moved else {
+        return batch.iter().map(|_| Outcome::Answered(Verdict::Written)).collect();
+    };
     let held: HashSet<i16> = wrote.held.iter().copied().collect();
-    let moved: HashSet<Uuid> = wrote.moved.iter().copied().collect();
+    let moved: HashSet<Uuid> = moved.iter().copied().collect();
     let verdict = |transition: &Transition<E>| {
         if moved.contains(&transition.saga_id) {
             Verdict::Written

@@ -18,6 +18,7 @@ pub(super) mod lease;
 pub(super) mod load;
 mod queue;
 pub(super) mod read;
+mod single;
 mod unknown;
 mod write;
 mod writer;
@@ -30,7 +31,7 @@ use sqlx::PgConnection;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use self::queue::Queue;
+use self::queue::{Answered, Noted, Queue};
 pub use self::{
     inbox::CancelVerdict,
     lease::Replica,
@@ -149,24 +150,36 @@ pub type Apply<E> = for<'a> fn(
 
 struct Pending<E> {
     transition: Transition<E>,
-    answer: oneshot::Sender<Verdict>,
+    answer: oneshot::Sender<(Verdict, Noted)>,
+    answered: Answered,
+}
+
+impl<E> Pending<E> {
+    fn answer(self, verdict: Verdict) {
+        // Nobody listens any more: then the count goes down at once.
+        let _ = self.answer.send((verdict, self.answered.note()));
+    }
 }
 
 /// The way to the writers. Clones share the queues.
 pub(super) struct Journal<E> {
     own: Arc<Queue<Pending<E>>>,
     shared: Arc<Queue<Pending<E>>>,
+    answered: Answered,
 }
 
 impl<E> Clone for Journal<E> {
     fn clone(&self) -> Self {
-        Self { own: self.own.clone(), shared: self.shared.clone() }
+        let (own, shared) = (self.own.clone(), self.shared.clone());
+        Self { own, shared, answered: self.answered.clone() }
     }
 }
 
 impl<E> Journal<E> {
     pub(super) fn new() -> Self {
-        Self { own: Arc::new(Queue::new()), shared: Arc::new(Queue::new()) }
+        let answered = Answered::default();
+        let queue = || Arc::new(Queue::new(answered.clone()));
+        Self { own: queue(), shared: queue(), answered }
     }
 
     /// Commits a transition. Cancellation safe in this sense: the writer owns it, so a caller that goes
@@ -177,8 +190,8 @@ impl<E> Journal<E> {
             Lane::Own => &self.own,
             Lane::Shared => &self.shared,
         };
-        queue.push(Pending { transition, answer });
+        queue.push(Pending { transition, answer, answered: self.answered.clone() });
         // Only a writer that was stopped drops its queue; whoever takes over then reads the journal.
-        verdict.await.unwrap_or(Verdict::Fenced)
+        verdict.await.map_or(Verdict::Fenced, |(verdict, _)| verdict)
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -18,9 +18,40 @@ const WAITING_FOR_SECOND_WRITER: usize = 256;
 /// Looks at a queue that does not grow before a batch is taken as gathered.
 const QUIET_LOOKS: u32 = 3;
 
+/// Looks in all, so that a task which keeps its thread to itself cannot hold a batch back for long.
+const LOOKS_MAX: u32 = 256;
+
+/// How many sagas have their answer and have not gone on yet: most of them come back with their next
+/// transition as soon as they get to run. Clones share the number.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answered(Arc<AtomicUsize>);
+
+impl Answered {
+    /// Counts one, until what is returned is dropped.
+    pub(super) fn note(&self) -> Noted {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Noted(self.clone())
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One saga that has been answered.
+#[derive(Debug)]
+pub(super) struct Noted(Answered);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 pub(super) struct Queue<T> {
     waiting: Mutex<Waiting<T>>,
     busy: AtomicUsize,
+    answered: Answered,
     first: Notify,
     second: Notify,
 }
@@ -32,10 +63,11 @@ struct Waiting<T> {
 }
 
 impl<T> Queue<T> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(answered: Answered) -> Self {
         Self {
             waiting: Mutex::new(Waiting { items: VecDeque::new(), is_closed: false }),
             busy: AtomicUsize::new(0),
+            answered,
             first: Notify::new(),
             second: Notify::new(),
         }
@@ -83,20 +115,12 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The next batch, gathered by yielding until the queue stops growing: no timer, so an idle engine
-    /// adds microseconds, and a busy one does not split what is runnable into two commits.
-    /// Cancellation safe: nothing is taken before the last await.
+    /// The next batch. Cancellation safe: nothing is taken before the last await.
     pub(super) async fn next_batch(&self, is_second: bool, max: usize) -> Batch<'_, T> {
         loop {
             let signal = if is_second { &self.second } else { &self.first };
             signal.notified().await;
-            let (mut quiet, mut before) = (0, self.waiting().items.len());
-            while quiet < QUIET_LOOKS && before < max {
-                tokio::task::yield_now().await;
-                let now = self.waiting().items.len();
-                quiet = if now == before { quiet + 1 } else { 0 };
-                before = now;
-            }
+            self.gather(max).await;
             let mut waiting = self.waiting();
             let length = waiting.items.len().min(max);
             if length == 0 {
@@ -108,6 +132,24 @@ impl<T> Queue<T> {
             self.busy.fetch_add(1, Ordering::Relaxed);
             self.wake(left);
             return Batch { items, queue: self };
+        }
+    }
+
+    /// Waits, by yielding, until what is runnable has come: no timer, so an idle engine adds microseconds,
+    /// and a busy one does not split what belongs together into many commits. When there is enough for two
+    /// writers it does not wait for more than half: what one connection commits while the sagas of the
+    /// other go on keeps both this process and the server at work.
+    async fn gather(&self, max: usize) {
+        let (mut quiet, mut before) = (0, 0);
+        for _ in 0..LOOKS_MAX {
+            let (waiting, coming) = (self.waiting().items.len(), self.answered.count());
+            quiet = if waiting == before && coming == 0 { quiet + 1 } else { 0 };
+            before = waiting;
+            let is_half = waiting >= WAITING_FOR_SECOND_WRITER && waiting >= coming;
+            if quiet > QUIET_LOOKS || is_half || waiting >= max {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
     }
 

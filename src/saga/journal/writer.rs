@@ -10,6 +10,7 @@ use futures::FutureExt;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use super::{
     Apply, Journal, Pending, Verdict,
@@ -29,6 +30,18 @@ pub(super) const RETRY_MAX: Duration = Duration::from_secs(1);
 /// How long the server lets a transaction of ours wait for its next statement: a process that was stopped in
 /// the middle of a batch must not hold its locks, above all the stock's, for as long as it is stopped.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Session settings of the writers. Their statements reach every row by its key, and the number of rows is
+/// that of the batch; the planner knows neither how long a batch is nor how fast the tables grow, and a
+/// plan that reads a table from end to end stays in use when the table is long. Compiling is refused too,
+/// for the costs by which plans are avoided would ask for it.
+const PLANS: [(&str, &str); 5] = [
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
 
 /// What every writer needs.
 pub(in crate::saga) struct WriterSettings<E> {
@@ -68,7 +81,10 @@ pub(in crate::saga) fn spawn_writers<E: Send + Sync + 'static>(
     for (queue, is_second, lane) in writers {
         let writer = Writer {
             queue: queue.clone(),
-            settings: settings.clone(),
+            settings: WriterSettings {
+                options: settings.options.clone().options(PLANS),
+                ..settings.clone()
+            },
             connection: None,
             position: FeedPosition { writer: rand::random(), n: 1 },
             lane,
@@ -164,13 +180,13 @@ impl<E: Send + Sync + 'static> Writer<E> {
         metrics::histogram!("crema_journal_commit_seconds", "lane" => self.lane)
             .record(started.elapsed().as_secs_f64());
         match result {
-            Ok(Ok(Ok((outcomes, lines)))) => {
+            Ok(Ok(Ok(outcomes))) => {
                 metrics::histogram!("crema_journal_batch_size", "lane" => self.lane)
                     .record(batch.len() as f64);
+                let mut moved = written(batch, &outcomes).peekable();
                 // A batch that wrote nothing has no row in the feed, and takes no number.
-                let next = self.position.n + i64::from(!lines.is_empty());
-                settings.feed.publish(self.position.writer, self.position.n, lines);
-                self.position.n = next;
+                self.position.n += i64::from(moved.peek().is_some());
+                settings.feed.publish(moved);
                 self.connection = Some(connection);
                 Ok(outcomes)
             }
@@ -212,7 +228,7 @@ impl<E: Send + Sync + 'static> Writer<E> {
             match outcome {
                 Outcome::Answered(Verdict::Fenced) => fenced.push(pending),
                 Outcome::Answered(verdict) => {
-                    let _ = pending.answer.send(verdict);
+                    pending.answer(verdict);
                 }
                 Outcome::Again => again.push(pending),
             }
@@ -224,9 +240,16 @@ impl<E: Send + Sync + 'static> Writer<E> {
     }
 }
 
+/// The sagas of a batch that moved.
+fn written<E>(batch: &[Pending<E>], outcomes: &[Outcome]) -> impl Iterator<Item = Uuid> {
+    let is_written = |it: &Outcome| matches!(it, Outcome::Answered(Verdict::Written));
+    let both = batch.iter().zip(outcomes);
+    both.filter(move |(_, it)| is_written(it)).map(|(it, _)| it.transition.saga_id)
+}
+
 pub(super) fn answer_all<E>(batch: Vec<Pending<E>>, verdict: &Verdict) {
     for pending in batch {
-        let _ = pending.answer.send(verdict.clone());
+        pending.answer(verdict.clone());
     }
 }
 

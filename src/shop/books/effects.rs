@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The function that the shop gives the engine; see [`Apply`](crate::saga::Apply).
-pub(in crate::shop) fn apply<'a>(
+pub fn apply<'a>(
     connection: &'a mut PgConnection,
     entries: &'a [Entry<'a, Effect>],
 ) -> BoxFuture<'a, sqlx::Result<Vec<Applied>>> {

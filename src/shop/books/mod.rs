@@ -17,7 +17,7 @@ pub mod stock;
 use serde_json::Value;
 use uuid::Uuid;
 
-pub(super) use self::effects::apply;
+pub use self::effects::apply;
 use super::order::{Channel, Need};
 
 /// A change to the shop's tables, to be committed with a journal line.
