@@ -6,6 +6,7 @@ mod happy;
 mod hostile;
 mod keys;
 mod lists;
+mod misuse;
 mod operators;
 mod races;
 mod reading;
