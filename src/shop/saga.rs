@@ -1,4 +1,4 @@
-//! The order saga: the list, and how it ends. Its [steps] stand in the same order.
+//! The order saga: the list, and how it ends. Its steps stand in the same order.
 
 mod steps;
 
