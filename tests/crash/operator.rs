@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crema::rehearsal::Line;
 use reqwest::{Client, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::{scene::paces, service::Door};
@@ -33,6 +33,17 @@ pub(crate) async fn keep_pace(db: PgPool) {
             }
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Buys so much that no order of the test is refused for want of something.
+pub(crate) async fn stock_up(door: &Door, orders: usize) {
+    let door = door.borrow().clone().expect("the service is open");
+    let body = json!({"delta": orders * 1_000, "reason": "a busy day"});
+    for ingredient in ["beans", "milk", "cup", "croissant", "chocolate"] {
+        let url = door.join(&format!("/v1/stock/{ingredient}/adjust")).unwrap();
+        let answer = client().post(url).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{ingredient}");
     }
 }
 

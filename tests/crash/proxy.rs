@@ -21,7 +21,7 @@ use tokio::{
 use url::Url;
 
 /// Of so many commits one is cut off, before or after.
-const CUT_ONE_OF: u32 = 12;
+const CUT_ONE_OF: u32 = 5;
 
 struct Plan {
     chance: StdRng,

@@ -64,6 +64,7 @@ impl Scene {
         let (chance, takeovers) = (params.chance(purpose), Vec::new());
         let scene = Self { params, db, chance, services, takeovers, place, _tell: Tell(params) };
         until("all buckets have an owner", async || scene.owned().await == Some(256)).await;
+        operator::stock_up(&scene.services[0].door(), params.orders).await;
         scene
     }
 
