@@ -27,8 +27,10 @@ pub mod names {
     pub const COMPENSATIONS: &str = "crema_compensations_total";
     /// Open orders that need a person.
     pub const ORDERS_PARKED: &str = "crema_orders_parked";
-    /// Open orders that this replica owns, by `status`.
-    pub const ORDERS_OPEN: &str = "crema_orders_open";
+    /// Open orders in the memory of this replica.
+    pub const SAGAS_LIVE: &str = "crema_sagas_live";
+    /// Open orders that nobody drove, found by the sweep.
+    pub const SAGAS_STRANDED: &str = "crema_sagas_stranded_total";
     /// Seconds since the oldest order that should have been woken was due.
     pub const OLDEST_DUE_AGE_SECONDS: &str = "crema_oldest_due_age_seconds";
     /// Transitions a journal batch held, by `lane`.
@@ -153,7 +155,8 @@ fn describe() {
     describe_counter!(RETRIES, "Attempts that were not the first.");
     describe_counter!(COMPENSATIONS, "Compensations done.");
     describe_gauge!(ORDERS_PARKED, "Open orders that need a person.");
-    describe_gauge!(ORDERS_OPEN, "Open orders that this replica owns.");
+    describe_gauge!(SAGAS_LIVE, "Open orders in the memory of this replica.");
+    describe_counter!(SAGAS_STRANDED, "Open orders that nobody drove, found by the sweep.");
     describe_gauge!(OLDEST_DUE_AGE_SECONDS, Unit::Seconds, "How overdue the oldest order is.");
     describe_histogram!(JOURNAL_BATCH_SIZE, Unit::Count, "Transitions in a journal batch.");
     describe_histogram!(JOURNAL_COMMIT_SECONDS, Unit::Seconds, "How long a batch took to commit.");

@@ -190,10 +190,19 @@ impl<E: Send + Sync + 'static> Engine<E> {
         let task = self.core.tasks.spawn(async move {
             let presence = core.live.enter(saga_id, Arrival::Woken);
             let verdict = core.journal.commit(transition).await;
-            if let (Verdict::Written, Some(presence)) = (&verdict, presence) {
-                let (label, input) = (Cow::Borrowed(plan.label), Arc::new(input) as _);
-                let state = Arc::new(state);
-                core.run_started(Running { saga_id, plan, input, state, label, presence });
+            match presence.filter(|it| !it.live.lost.is_cancelled()) {
+                Some(presence) if verdict == Verdict::Written => {
+                    let (label, input) = (Cow::Borrowed(plan.label), Arc::new(input) as _);
+                    let state = Arc::new(state);
+                    core.run_started(Running { saga_id, plan, input, state, label, presence });
+                }
+                // Its bucket was lost and taken back while it waited to be written: whoever loaded the
+                // bucket then did not see it yet.
+                None if verdict == Verdict::Written => {
+                    core.live.ask_to_reload(saga_id, Arrival::Missed);
+                    core.look_now.notify_one();
+                }
+                _ => {}
             }
             verdict
         });

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -86,10 +86,39 @@ pub(super) struct LiveSagas {
     sagas: Mutex<HashMap<Uuid, Arc<Live>>>,
     reloads: Mutex<Vec<(Uuid, Arrival)>>,
     doubted: Mutex<BTreeSet<i16>>,
+    swept: Mutex<Swept>,
     left: Notify,
 }
 
+/// What the last sweep found.
+#[derive(Debug, Default)]
+struct Swept {
+    at: Option<Instant>,
+    absent: HashSet<Uuid>,
+}
+
 impl LiveSagas {
+    /// Whether the last sweep is this long ago; the next is counted from now then.
+    pub(super) fn is_time_to_sweep(&self, every: Duration) -> bool {
+        let mut swept = lock(&self.swept);
+        let is_due = swept.at.is_some_and(|it| it.elapsed() >= every);
+        if is_due || swept.at.is_none() {
+            swept.at = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// Of these, the ones that are not here and were not at the last sweep.
+    pub(super) fn stranded(&self, running: Vec<Uuid>) -> Vec<Uuid> {
+        let sagas = lock(&self.sagas);
+        let absent: HashSet<Uuid> =
+            running.into_iter().filter(|it| !sagas.contains_key(it)).collect();
+        let mut swept = lock(&self.swept);
+        let stranded = absent.intersection(&swept.absent).copied().collect();
+        swept.absent = absent;
+        stranded
+    }
+
     /// Enters a saga. `None` when it is here already: it may be about to leave, so it is read again once
     /// it has. What is left of it from before its bucket changed hands is told to let go.
     pub(super) fn enter(self: &Arc<Self>, saga_id: Uuid, arrival: Arrival) -> Option<Presence> {

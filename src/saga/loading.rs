@@ -12,6 +12,7 @@ use super::{
     Core,
     event::{Event, State},
     journal::{
+        bucket_of,
         inbox::{self, Item},
         load::{self, Loaded},
     },
@@ -98,7 +99,8 @@ impl<E: Send + Sync + 'static> Core<E> {
 
     /// Reads those sagas again that found the database to know better, or were wanted while they left.
     pub(super) async fn reload(self: &Arc<Self>) -> sqlx::Result<()> {
-        let wanted = self.live.take_reloads();
+        let mut wanted = self.live.take_reloads();
+        wanted.retain(|(saga_id, _)| self.ownership.epoch(bucket_of(*saga_id)).is_some());
         if wanted.is_empty() {
             return Ok(());
         }

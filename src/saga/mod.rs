@@ -81,6 +81,8 @@ pub struct EngineSettings {
     pub handover_timeout: Duration,
     /// How long a crash loop sleeps: until an operator wakes it.
     pub crash_loop_wait: Duration,
+    /// Time between two sweeps for sagas that nobody drives.
+    pub sweep: Duration,
     /// Longest time for one batch of the journal; then its outcome counts as unknown.
     pub commit_timeout: Duration,
     /// Sagas in memory beyond which no suspended one is woken.
@@ -98,6 +100,7 @@ impl Default for EngineSettings {
             cancel_grace: Duration::from_secs(5),
             handover_timeout: Duration::from_secs(5),
             crash_loop_wait: Duration::from_secs(86_400 * 365 * 10),
+            sweep: Duration::from_secs(60),
             commit_timeout: Duration::from_secs(10),
             live_max: 50_000,
             page: 1_000,

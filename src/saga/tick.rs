@@ -6,7 +6,10 @@ use tokio::time::interval;
 
 use super::{
     Core,
-    journal::lease::{self, Outlook},
+    journal::{
+        lease::{self, Outlook},
+        load,
+    },
     lease::{BUCKETS, as_ms},
     live::Arrival,
 };
@@ -43,9 +46,26 @@ impl<E: Send + Sync + 'static> Core<E> {
         if outlook.has_inbox {
             self.drain_inbox(&self.ownership.buckets()).await?;
         }
+        self.sweep().await?;
         self.reload().await?;
         if outlook.oldest_due_s.is_some() {
             self.load_due().await?;
+        }
+        Ok(())
+    }
+
+    /// Once a minute: looks for sagas that run by their rows and are in nobody's memory, twice in a row. There
+    /// should be none; should there be one all the same, it is counted, told, and taken up again, for an
+    /// order that nobody drives is the worst that can happen to it.
+    async fn sweep(&self) -> sqlx::Result<()> {
+        if !self.live.is_time_to_sweep(self.settings.sweep) {
+            return Ok(());
+        }
+        let running = load::running_ids(&self.drive, &self.ownership.buckets()).await?;
+        for saga_id in self.live.stranded(running) {
+            tracing::error!(%saga_id, "nobody drove this saga; it is taken up again");
+            metrics::counter!("crema_sagas_stranded_total").increment(1);
+            self.live.ask_to_reload(saga_id, Arrival::Missed);
         }
         Ok(())
     }

@@ -144,6 +144,20 @@ pub(in crate::saga) async fn wake(
     .await
 }
 
+/// The ids of all sagas of these buckets that stand as running.
+pub(in crate::saga) async fn running_ids(
+    pool: &PgPool,
+    buckets: &[i16],
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select saga_id from saga
+          where bucket = any($1) and closed_status is null and wake_at is null",
+        buckets,
+    )
+    .fetch_all(pool)
+    .await
+}
+
 /// The journals of these sagas, each in order.
 pub(in crate::saga) async fn journals(
     pool: &PgPool,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crema::saga::{Engine, EngineSettings};
+use crema::saga::{Engine, EngineSettings, Lane};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -230,4 +230,40 @@ pub(super) fn toy(number: usize) -> Toy {
         3 => toy.effect("c", Effect::Exclusive("c".to_owned())),
         _ => toy,
     }
+}
+
+#[tokio::test]
+async fn a_start_that_waited_while_its_bucket_was_lost_and_taken_back_is_driven() {
+    let rig = Rig::new().await;
+    let engine = rig.engine().await;
+    let mut lock = rig.pool().begin().await.unwrap();
+    sqlx::raw_sql("lock table toy_effect").execute(&mut *lock).await.unwrap();
+    // The first batch of the shared lane waits for the table, and the second for the first.
+    let first = engine.new_id().unwrap();
+    let mut second = first;
+    while second.as_bytes()[15] == first.as_bytes()[15] {
+        second = engine.new_id().unwrap();
+    }
+    let start = |saga_id: Uuid| {
+        let (engine, effects) = (engine.clone(), vec![Effect::Row("waits".to_owned())]);
+        tokio::spawn(async move {
+            engine.start(("plain", 1), saga_id, toy(1), effects, Lane::Shared).await
+        })
+    };
+    let one = start(first);
+    let waits = "select count(*) from pg_stat_activity
+                  where datname = current_database() and wait_event_type = 'Lock'";
+    until("it waits", async || (rig.number(waits).await == 1).then_some(())).await;
+    let two = start(second);
+    until("both are in memory", async || (engine.live() == 2).then_some(())).await;
+    rig.execute("update replica set leased_until = now() - interval '1 second'").await;
+    let back = "select count(*) from bucket b join replica r on r.boot_id = b.owner
+                 where r.leased_until > now()";
+    until("all but one came back", async || (rig.number(back).await == 255).then_some(())).await;
+    lock.rollback().await.unwrap();
+    two.await.unwrap().unwrap();
+    let _ = one.await.unwrap();
+    assert_eq!(rig.end(second).await, "COMPLETED");
+    rig.all_end().await;
+    rig.audit().await;
 }

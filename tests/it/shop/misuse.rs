@@ -75,6 +75,41 @@ async fn what_operators_and_customers_cannot_ask_is_refused() {
         (format!("/v1/orders/{id}/retry"), json!({ "reason": long }), 422, "body_invalid"),
         (format!("/v1/orders/{id}/retry"), json!({}), 409, "not_parked"),
         ("/v1/orders/nope/retry".to_owned(), json!({}), 400, "invalid_id"),
+    ] {
+        requests.push((api.http.post(api.url(&path)).json(&body), status, code));
+    }
+    let item =
+        |price: Value, recipe: Value| json!({ "name": "Tea", "price": price, "recipe": recipe });
+    for (path, body, status, code) in [
+        ("/v1/menu/items/tea", item(json!(-1), json!({})), 422, "body_invalid"),
+        ("/v1/menu/items/tea", item(json!(2.5), json!({})), 422, "body_invalid"),
+        ("/v1/menu/items/tea", item(json!(100_000_001), json!({})), 422, "body_invalid"),
+        ("/v1/menu/items/tea", item(json!(1), json!({ "milk": 0 })), 422, "body_invalid"),
+        ("/v1/menu/items/tea", item(json!(1), json!({ "milk": 1.5 })), 422, "body_invalid"),
+        ("/v1/menu/items/tea", item(json!(1), json!({ "gold": 1 })), 404, "not_found"),
+        (
+            "/v1/menu/items/tea",
+            json!({ "name": CARD, "price": 1, "recipe": {} }),
+            422,
+            "card_number_refused",
+        ),
+        ("/v1/menu/items/%00", item(json!(1), json!({})), 400, "invalid_id"),
+        ("/v1/shop", json!({ "mode": "ajar" }), 422, "body_invalid"),
+        ("/v1/shop", json!({ "mode": "open", "max_open_orders": -1 }), 422, "body_invalid"),
+        ("/v1/shop", json!({ "mode": "open", "max_open_orders": 1.5 }), 422, "body_invalid"),
+        ("/v1/shop", json!({}), 422, "body_invalid"),
+    ] {
+        requests.push((api.http.put(api.url(path)).json(&body), status, code));
+    }
+    refuse_all(&house, requests).await;
+}
+
+#[tokio::test]
+async fn stock_cannot_be_adjusted_to_what_cannot_be() {
+    let house = House::new().await;
+    let api = house.api();
+    let mut requests = Vec::new();
+    for (path, body, status, code) in [
         (
             "/v1/stock/milk/adjust".to_owned(),
             json!({ "delta": 0.5, "reason": "x" }),
@@ -120,29 +155,6 @@ async fn what_operators_and_customers_cannot_ask_is_refused() {
         ),
     ] {
         requests.push((api.http.post(api.url(&path)).json(&body), status, code));
-    }
-    let item =
-        |price: Value, recipe: Value| json!({ "name": "Tea", "price": price, "recipe": recipe });
-    for (path, body, status, code) in [
-        ("/v1/menu/items/tea", item(json!(-1), json!({})), 422, "body_invalid"),
-        ("/v1/menu/items/tea", item(json!(2.5), json!({})), 422, "body_invalid"),
-        ("/v1/menu/items/tea", item(json!(100_000_001), json!({})), 422, "body_invalid"),
-        ("/v1/menu/items/tea", item(json!(1), json!({ "milk": 0 })), 422, "body_invalid"),
-        ("/v1/menu/items/tea", item(json!(1), json!({ "milk": 1.5 })), 422, "body_invalid"),
-        ("/v1/menu/items/tea", item(json!(1), json!({ "gold": 1 })), 404, "not_found"),
-        (
-            "/v1/menu/items/tea",
-            json!({ "name": CARD, "price": 1, "recipe": {} }),
-            422,
-            "card_number_refused",
-        ),
-        ("/v1/menu/items/%00", item(json!(1), json!({})), 400, "invalid_id"),
-        ("/v1/shop", json!({ "mode": "ajar" }), 422, "body_invalid"),
-        ("/v1/shop", json!({ "mode": "open", "max_open_orders": -1 }), 422, "body_invalid"),
-        ("/v1/shop", json!({ "mode": "open", "max_open_orders": 1.5 }), 422, "body_invalid"),
-        ("/v1/shop", json!({}), 422, "body_invalid"),
-    ] {
-        requests.push((api.http.put(api.url(path)).json(&body), status, code));
     }
     refuse_all(&house, requests).await;
 }
