@@ -56,8 +56,10 @@ async fn orders_survive_kills_of_the_service_and_of_its_own_postgres() {
     for point in scene.points(scene.params.rounds) {
         scene.reach(point, &crowd).await;
         let file = scene.place.base().join("postgres/data/postmaster.pid");
-        let pid = std::fs::read_to_string(file).unwrap();
-        let pid = Pid::from_raw(pid.lines().next().unwrap().parse().unwrap());
+        let read = || std::fs::read_to_string(&file).ok()?.lines().next()?.parse().ok();
+        // The service may just be starting it again.
+        until("the server runs", async || read().is_some()).await;
+        let pid = Pid::from_raw(read().unwrap());
         // Now and then only the server dies, and the service has to start it again.
         let both = scene.chance.random_bool(0.7);
         if both && scene.chance.random_bool(0.5) {
