@@ -1,6 +1,7 @@
 //! What may have happened before, or happens meanwhile.
 
 use std::{
+    ffi::OsString,
     fs,
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::Path,
@@ -45,10 +46,11 @@ fn refusal(config: ClusterConfig) -> Error {
     Cluster::open(config).expect_err("this must be refused")
 }
 
-/// This program again, as another process which runs one of the ignored tests here.
+/// This program again, as another process that runs one of the tests here; the variable tells it which part
+/// to play.
 fn child(test: &str, variable: &str, path: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args([&format!("cluster::faults::{test}"), "--exact", "--ignored"])
+        .args([&format!("cluster::faults::{test}"), "--exact"])
         .env(variable, path)
         .stdout(Stdio::null())
         .spawn()
@@ -104,22 +106,18 @@ async fn a_half_made_cluster_is_never_taken_for_a_whole_one() {
     cluster.close().unwrap();
 }
 
-/// Names the folder in which [`opens_a_cluster`] does so.
+/// Names the folder in which the child process opens a cluster.
 const BASE: &str = "CREMA_TEST_BASE";
-
-/// Not a test of its own: the child process of the next one.
-#[tokio::test]
-#[ignore = "the child of another test"]
-async fn opens_a_cluster() {
-    let Some(base) = std::env::var_os(BASE) else { return };
-    let _cluster = Cluster::open(ClusterConfig::new(base)).unwrap();
-    std::future::pending().await
-}
 
 #[tokio::test]
 async fn the_server_of_a_process_that_was_killed_is_adopted() {
+    if let Some(base) = std::env::var_os(BASE) {
+        let _cluster = Cluster::open(ClusterConfig::new(base)).unwrap();
+        return std::future::pending().await;
+    }
     let place = Place::with_cluster().await;
-    let mut child = child("opens_a_cluster", BASE, place.base());
+    let test = "the_server_of_a_process_that_was_killed_is_adopted";
+    let mut child = child(test, BASE, place.base());
     let pid_file = place.base().join("data/postmaster.pid");
     let ready = || fs::read_to_string(&pid_file).is_ok_and(|text| text.contains("ready"));
     eventually("the child has a server", ready).await;
@@ -235,14 +233,11 @@ async fn a_lost_password_file_is_named_instead_of_making_a_new_cluster() {
     assert!(matches!(error, Error::NoPassword { .. }), "{error}");
 }
 
-/// Names the file into which [`holds_a_cluster_until_it_is_killed`] writes.
+/// Names the file into which the child process writes where its cluster is.
 const REPORT: &str = "CREMA_TEST_REPORT";
 
-/// Not a test of its own: the child process of the next one.
-#[tokio::test]
-#[ignore = "the child of another test"]
-async fn holds_a_cluster_until_it_is_killed() {
-    let Some(report) = std::env::var_os(REPORT) else { return };
+/// Holds a cluster until it is killed.
+async fn hold_a_cluster(report: OsString) {
     let database = TestDb::new().await;
     let folder: String =
         sqlx::query_scalar("SHOW data_directory").fetch_one(database.pool()).await.unwrap();
@@ -254,9 +249,13 @@ async fn holds_a_cluster_until_it_is_killed() {
 
 #[tokio::test]
 async fn a_test_process_that_is_killed_leaves_no_server_and_no_folder() {
+    if let Some(report) = std::env::var_os(REPORT) {
+        return hold_a_cluster(report).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report");
-    let mut child = child("holds_a_cluster_until_it_is_killed", REPORT, &report);
+    let test = "a_test_process_that_is_killed_leaves_no_server_and_no_folder";
+    let mut child = child(test, REPORT, &report);
     eventually("the child has a cluster", || report.exists()).await;
     let data = fs::read_to_string(&report).unwrap();
     let data = Path::new(&data);
