@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Core,
-    definition::Answer,
+    definition::{Answer, Planned},
     draft::Draft,
     event::StepIndex,
     runner::{Running, Turn},
@@ -87,7 +87,7 @@ impl<E: Send + Sync + 'static> Core<E> {
             live.set_progress(None);
         }
         let answer = answer.ok_or(Turn::Rests)?;
-        count(planned.name, &answer, started);
+        count(planned, &answer, started);
         Ok(answer)
     }
 
@@ -130,16 +130,16 @@ fn panicked() -> StepError {
     StepError::in_doubt("the step panicked; see the log")
 }
 
-fn count<E>(step: &'static str, answer: &Answer<E>, started: Instant) {
+fn count<E>(planned: &Planned<E>, answer: &Answer<E>, started: Instant) {
+    let (step, meters) = (planned.name, &planned.meters);
+    meters.record(step, started.elapsed());
     let outcome = match answer {
-        Ok(_) => "done",
+        Ok(_) => return meters.count_done(step),
         Err(StepError::Refused { .. }) => "refused",
         Err(StepError::InDoubt { .. }) => "in_doubt",
         Err(StepError::NeedsAttention { .. }) => "needs_attention",
     };
     metrics::counter!("crema_attempts_total", "step" => step, "outcome" => outcome).increment(1);
-    metrics::histogram!("crema_step_seconds", "step" => step)
-        .record(started.elapsed().as_secs_f64());
     if outcome == "in_doubt" {
         metrics::counter!("crema_retries_total", "step" => step).increment(1);
     }

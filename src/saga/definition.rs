@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     event::{Kind, Shape, State},
+    meters::StepMeters,
     step::{Cx, Done, Lane, Policy, Step, StepError},
 };
 
@@ -48,6 +49,7 @@ pub(super) struct Planned<E> {
     pub kind: Kind,
     pub policy: Policy,
     pub step: Box<dyn AnyStep<E>>,
+    pub meters: StepMeters,
 }
 
 /// How a saga came to its end.
@@ -122,7 +124,8 @@ where
         let plan = &mut self.plan;
         let policy = step.policy();
         let (name, label_done) = (S::NAME, S::LABEL_DONE);
-        plan.steps.push(Planned { name, label_done, kind, policy, step: Box::new(step) });
+        let (step, meters) = (Box::new(step), StepMeters::default());
+        plan.steps.push(Planned { name, label_done, kind, policy, step, meters });
         plan.shape = plan.steps.iter().map(|it| Shape { name: it.name, kind: it.kind }).collect();
         self
     }

@@ -35,6 +35,7 @@ pub mod lease;
 pub mod line;
 mod live;
 mod loading;
+mod meters;
 mod process;
 mod reads;
 mod runner;

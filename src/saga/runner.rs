@@ -17,6 +17,7 @@ use super::{
     journal::{Refusal, Verdict, bucket_of, load},
     lease::as_ms,
     live::{Arrival, Presence},
+    meters,
     step::StepError,
 };
 
@@ -253,7 +254,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         match verdict {
             Verdict::Written => {
                 for kind in kinds {
-                    metrics::counter!("crema_transitions_total", "kind" => kind).increment(1);
+                    meters::count_line(kind);
                 }
                 (running.state, running.label) = (Arc::new(next), label);
                 Ok(if closes { Turn::Rests } else { Turn::Again })

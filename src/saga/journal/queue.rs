@@ -50,7 +50,8 @@ impl Drop for Noted {
 
 pub(super) struct Queue<T> {
     waiting: Mutex<Waiting<T>>,
-    busy: AtomicUsize,
+    /// Items in the writers' hands.
+    held: AtomicUsize,
     answered: Answered,
     first: Notify,
     second: Notify,
@@ -66,7 +67,7 @@ impl<T> Queue<T> {
     pub(super) fn new(answered: Answered) -> Self {
         Self {
             waiting: Mutex::new(Waiting { items: VecDeque::new(), is_closed: false }),
-            busy: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             answered,
             first: Notify::new(),
             second: Notify::new(),
@@ -110,7 +111,7 @@ impl<T> Queue<T> {
             return;
         }
         self.first.notify_one();
-        if length >= WAITING_FOR_SECOND_WRITER && self.busy.load(Ordering::Relaxed) > 0 {
+        if length >= WAITING_FOR_SECOND_WRITER && self.held.load(Ordering::Relaxed) > 0 {
             self.second.notify_one();
         }
     }
@@ -129,23 +130,24 @@ impl<T> Queue<T> {
             let items = waiting.items.drain(..length).collect();
             let left = waiting.items.len();
             drop(waiting);
-            self.busy.fetch_add(1, Ordering::Relaxed);
+            self.held.fetch_add(length, Ordering::Relaxed);
             self.wake(left);
-            return Batch { items, queue: self };
+            return Batch { items, length, queue: self };
         }
     }
 
     /// Waits, by yielding, until what is runnable has come: no timer, so an idle engine adds microseconds,
     /// and a busy one does not split what belongs together into many commits. When there is enough for two
-    /// writers it does not wait for more than half: what one connection commits while the sagas of the
-    /// other go on keeps both this process and the server at work.
+    /// batches it does not wait for more than half of all: what one commits while the sagas of the other go
+    /// on keeps both this process and the server at work.
     async fn gather(&self, max: usize) {
         let (mut quiet, mut before) = (0, 0);
         for _ in 0..LOOKS_MAX {
             let (waiting, coming) = (self.waiting().items.len(), self.answered.count());
             quiet = if waiting == before && coming == 0 { quiet + 1 } else { 0 };
             before = waiting;
-            let is_half = waiting >= WAITING_FOR_SECOND_WRITER && waiting >= coming;
+            let elsewhere = coming + self.held.load(Ordering::Relaxed);
+            let is_half = waiting >= WAITING_FOR_SECOND_WRITER && waiting >= elsewhere;
             if quiet > QUIET_LOOKS || is_half || waiting >= max {
                 return;
             }
@@ -161,15 +163,16 @@ impl<T> Queue<T> {
     }
 }
 
-/// A batch in the hands of a writer, which counts as busy for as long as it holds it.
+/// A batch in the hands of a writer, which counts as held until it is dropped.
 pub(super) struct Batch<'a, T> {
     pub(super) items: Vec<T>,
+    length: usize,
     queue: &'a Queue<T>,
 }
 
 impl<T> Drop for Batch<'_, T> {
     fn drop(&mut self) {
-        self.queue.busy.fetch_sub(1, Ordering::Relaxed);
+        self.queue.held.fetch_sub(self.length, Ordering::Relaxed);
         let length = self.queue.waiting().items.len();
         self.queue.wake(length);
     }
