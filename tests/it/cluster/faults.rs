@@ -108,6 +108,8 @@ async fn a_half_made_cluster_is_never_taken_for_a_whole_one() {
 
 /// Names the folder in which the child process opens a cluster.
 const BASE: &str = "CREMA_TEST_BASE";
+/// The test whose child process that is.
+const OPENS_A_CLUSTER: &str = "the_server_of_a_process_that_was_killed_is_adopted";
 
 #[tokio::test]
 async fn the_server_of_a_process_that_was_killed_is_adopted() {
@@ -116,8 +118,7 @@ async fn the_server_of_a_process_that_was_killed_is_adopted() {
         return std::future::pending().await;
     }
     let place = Place::with_cluster().await;
-    let test = "the_server_of_a_process_that_was_killed_is_adopted";
-    let mut child = child(test, BASE, place.base());
+    let mut child = child(OPENS_A_CLUSTER, BASE, place.base());
     let pid_file = place.base().join("data/postmaster.pid");
     let ready = || fs::read_to_string(&pid_file).is_ok_and(|text| text.contains("ready"));
     eventually("the child has a server", ready).await;
@@ -150,7 +151,7 @@ async fn a_server_that_answers_but_cannot_be_seen_is_refused() {
 #[tokio::test]
 async fn after_a_kill_in_the_middle_of_initdb_the_next_start_works() {
     let place = Place::new();
-    let mut child = child("opens_a_cluster", BASE, place.base());
+    let mut child = child(OPENS_A_CLUSTER, BASE, place.base());
     let half = place.base().join("data.new/base");
     eventually("initdb is at work", || half.exists()).await;
     child.kill().unwrap();
