@@ -42,7 +42,8 @@ pub(crate) async fn run(world: &World, load: Load) -> Result<Figures> {
     Ok(figures)
 }
 
-async fn insert(connection: &mut PgConnection) -> sqlx::Result<()> {
+/// One commit.
+pub(crate) async fn insert(connection: &mut PgConnection) -> sqlx::Result<()> {
     let id = Uuid::now_v7();
     sqlx::query(
         "insert into journal (bucket, saga_id, seq, epoch, kind, step, attempt, data)

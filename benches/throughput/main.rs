@@ -5,6 +5,7 @@
 //! within a repetition are worth comparing between machines.
 #![allow(clippy::print_stdout, reason = "the tables are what this program is for")]
 
+mod alone;
 mod bare;
 #[path = "../baseline/mod.rs"]
 mod baseline;
@@ -72,7 +73,7 @@ async fn measure(options: &Options) -> Result<()> {
     let metrics = crema::telemetry::Metrics::install()?;
     tokio::spawn(metrics.upkeep(tokio_util::sync::CancellationToken::new()));
     let world = World::open().await?;
-    let mut cells = cells(options);
+    let (mut cells, mut alone) = (cells(options), Vec::new());
     for repetition in 1..=options.repetitions {
         for cell in &mut cells {
             let figures = run(&world, cell.name, load(cell.name, cell.in_flight, options)).await?;
@@ -80,8 +81,11 @@ async fn measure(options: &Options) -> Result<()> {
             eprintln!("{repetition}: {name}, {in_flight} in flight: {figures:.1?}");
             cell.runs.push(figures);
         }
+        if options.only.is_empty() || options.only.contains(&Name::Bare) {
+            alone.push(alone::ratio(&world, load(Name::Bare, 1, options)).await?);
+        }
     }
-    println!("{}\n{}", report::table(&cells), report::bars(&cells));
+    println!("{}\n{}", report::table(&cells), report::bars(&cells, &alone));
     if options.only.is_empty() {
         let bytes = waiting::bytes_a_saga(&world).await?;
         println!("An order that waits for a participant takes {bytes:.0} bytes of memory.");

@@ -81,10 +81,7 @@ struct Bar {
     holds: fn(f64) -> bool,
 }
 
-/// Commits of an order that goes well: one for its start, one a step.
-const TRANSITIONS: f64 = 5.0;
-
-const BARS: [Bar; 4] = [
+const BARS: [Bar; 3] = [
     Bar {
         what: "bare engine to naive path, at least 20",
         in_flight: 1_024,
@@ -109,19 +106,12 @@ const BARS: [Bar; 4] = [
         ratio: |of, to| of.per_second / to.per_second,
         holds: |it| it >= 0.25,
     },
-    Bar {
-        what: "a transition of the bare engine in commits' time, at most 1.3",
-        in_flight: 1,
-        of: Name::Bare,
-        to: Name::Commits,
-        ratio: |of, to| of.p50_ms / TRANSITIONS / to.p50_ms,
-        holds: |it| it <= 1.3,
-    },
 ];
 
 /// The bars whose contenders both ran. A ratio is taken within one repetition, whose runs follow each other
-/// at once, and the median of these is judged: what the machine does meanwhile strikes both.
-pub(crate) fn bars(cells: &[Cell]) -> String {
+/// at once, and the median of these is judged: what the machine does meanwhile strikes both. `alone` are
+/// the ratios of orders that are alone.
+pub(crate) fn bars(cells: &[Cell], alone: &[f64]) -> String {
     let mut text =
         String::from("| bar | in flight | ratio | of runs | holds |\n|---|--:|--:|---|---|\n");
     for bar in &BARS {
@@ -131,11 +121,18 @@ pub(crate) fn bars(cells: &[Cell]) -> String {
         };
         let Some((of, to)) = runs(bar.of).zip(runs(bar.to)) else { continue };
         let ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| (bar.ratio)(of, to)).collect();
-        let ratio = median(ratios.iter().copied());
-        let all: Vec<String> = ratios.iter().map(|it| format!("{it:.2}")).collect();
-        let holds = if (bar.holds)(ratio) { "yes" } else { "**no**" };
-        let (what, in_flight, all) = (bar.what, bar.in_flight, all.join(" "));
-        let _ = writeln!(text, "| {what} | {in_flight} | {ratio:.2} | {all} | {holds} |");
+        text += &judged(bar.what, bar.in_flight, &ratios, bar.holds);
+    }
+    if !alone.is_empty() {
+        let what = "a transition of the bare engine in commits' time, at most 1.3";
+        text += &judged(what, 1, alone, |it| it <= 1.3);
     }
     text
+}
+
+fn judged(what: &str, in_flight: usize, ratios: &[f64], holds: fn(f64) -> bool) -> String {
+    let ratio = median(ratios.iter().copied());
+    let all: Vec<String> = ratios.iter().map(|it| format!("{it:.2}")).collect();
+    let holds = if holds(ratio) { "yes" } else { "**no**" };
+    format!("| {what} | {in_flight} | {ratio:.2} | {} | {holds} |\n", all.join(" "))
 }
