@@ -10,9 +10,11 @@ mod bare;
 #[path = "../baseline/mod.rs"]
 mod baseline;
 mod books;
+mod http;
 mod meter;
 mod product;
 mod report;
+mod service;
 mod waiting;
 mod world;
 
@@ -26,6 +28,9 @@ use self::{
     report::{Cell, Name},
     world::World,
 };
+
+/// Customers of the service over HTTP.
+const CUSTOMERS: [usize; 3] = [1, 64, 1_024];
 
 /// Above this many the naive path needs longer to fill up than a run lasts.
 const NAIVE_IN_FLIGHT_MAX: usize = 1_024;
@@ -44,12 +49,34 @@ struct Options {
     /// Orders in flight.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1_024, 8_192])]
     in_flight: Vec<usize>,
+    /// Only these parts.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    parts: Vec<Part>,
     /// Only these contenders.
     #[arg(long, value_delimiter = ',', value_enum)]
     only: Vec<Name>,
     /// Given by cargo when it benchmarks; without it nothing is measured.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The engine and what it is compared with.
+    Contenders,
+    /// One order at a time, in turns with raw commits.
+    Alone,
+    /// The service over HTTP.
+    Http,
+    /// Memory of orders that wait.
+    Waiting,
+}
+
+impl Options {
+    fn wants(&self, part: Part) -> bool {
+        self.parts.is_empty() || self.parts.contains(&part)
+    }
 }
 
 fn main() -> Result<()> {
@@ -73,31 +100,45 @@ async fn measure(options: &Options) -> Result<()> {
     let metrics = crema::telemetry::Metrics::install()?;
     tokio::spawn(metrics.upkeep(tokio_util::sync::CancellationToken::new()));
     let world = World::open().await?;
-    let (mut cells, mut alone) = (cells(options), Vec::new());
+    let (mut cells, mut alone, mut customers) = (cells(options), Vec::new(), customers(options));
     for repetition in 1..=options.repetitions {
         for cell in &mut cells {
-            let figures = run(&world, cell.name, load(cell.name, cell.in_flight, options)).await?;
+            let figures = run(&world, cell.name, load(cell.in_flight, options)).await?;
             let (name, in_flight) = (cell.name, cell.in_flight);
             eprintln!("{repetition}: {name}, {in_flight} in flight: {figures:.1?}");
             cell.runs.push(figures);
         }
-        if options.only.is_empty() || options.only.contains(&Name::Bare) {
-            alone.push(alone::ratio(&world, load(Name::Bare, 1, options)).await?);
+        if options.wants(Part::Alone) {
+            alone.push(alone::ratio(&world, load(1, options)).await?);
+        }
+        for cell in &mut customers {
+            let figures = http::run(&world, load(cell.in_flight, options)).await?;
+            eprintln!("{repetition}: over HTTP, {} customers: {figures:.1?}", cell.in_flight);
+            cell.runs.push(figures);
         }
     }
     println!("{}\n{}", report::table(&cells), report::bars(&cells, &alone));
-    if options.only.is_empty() {
+    println!("{}", http::table(&customers));
+    if options.wants(Part::Waiting) {
         let bytes = waiting::bytes_a_saga(&world).await?;
         println!("An order that waits for a participant takes {bytes:.0} bytes of memory.");
     }
     world.close().await
 }
 
+/// The service over HTTP, by its number of customers.
+fn customers(options: &Options) -> Vec<http::Cell> {
+    let is_wanted = |_: &usize| options.wants(Part::Http);
+    let cell = |in_flight| http::Cell { in_flight, runs: Vec::new() };
+    CUSTOMERS.into_iter().filter(is_wanted).map(cell).collect()
+}
+
 /// What is run, in its order: what is compared follows each other.
 fn cells(options: &Options) -> Vec<Cell> {
     let names = [Name::Commits, Name::Naive, Name::Bare, Name::Prototype, Name::Books];
     let is_wanted = |name: Name, in_flight: usize| {
-        (options.only.is_empty() || options.only.contains(&name))
+        options.wants(Part::Contenders)
+            && (options.only.is_empty() || options.only.contains(&name))
             && (name != Name::Naive || in_flight <= NAIVE_IN_FLIGHT_MAX)
     };
     let mut cells = Vec::new();
@@ -108,17 +149,16 @@ fn cells(options: &Options) -> Vec<Cell> {
     cells
 }
 
-fn load(name: Name, in_flight: usize, options: &Options) -> Load {
+fn load(in_flight: usize, options: &Options) -> Load {
     let seconds = options.seconds;
-    // The naive path needs a while until as many orders are in flight.
-    let warm_up = if name == Name::Naive { seconds } else { (seconds / 2.0).min(1.0) };
-    let [warm_up, measured] = [warm_up, seconds].map(Duration::from_secs_f64);
+    let [warm_up, measured] = [(seconds / 2.0).min(1.0), seconds].map(Duration::from_secs_f64);
     Load { in_flight, warm_up, measured }
 }
 
 async fn run(world: &World, name: Name, load: Load) -> Result<Figures> {
     match name {
-        Name::Naive => baseline::naive::run(world, load).await,
+        // It needs a while until as many orders are in flight.
+        Name::Naive => baseline::naive::run(world, Load { warm_up: load.measured, ..load }).await,
         Name::Prototype => baseline::prototype::run(world, load).await,
         Name::Bare => product::run(world, &bare::contender(), load).await,
         Name::Books => product::run(world, &books::contender(), load).await,

@@ -91,43 +91,70 @@ impl Meter {
     pub(crate) async fn measure(&self, arena: &mut Arena, load: Load) -> Result<Figures> {
         sleep(load.warm_up).await;
         let before = Usage::read(arena).await?;
-        let started = Instant::now();
-        self.shared.is_recording.store(true, Ordering::Relaxed);
-        sleep(load.measured).await;
-        self.shared.is_recording.store(false, Ordering::Relaxed);
-        let elapsed = started.elapsed().as_secs_f64();
+        let times = self.record_for(load.measured).await;
         let after = Usage::read(arena).await?;
-        self.shared.is_over.store(true, Ordering::Relaxed);
-        let times = self.times();
-        let orders = times.len().max(1) as f64;
-        let ms = |quantile| times.value_at_quantile(quantile) as f64 / 1e3;
+        self.end();
+        let orders = times.count.max(1) as f64;
         Ok(Figures {
-            per_second: times.len() as f64 / elapsed,
-            p50_ms: ms(0.5),
-            p99_ms: ms(0.99),
+            per_second: times.per_second,
+            p50_ms: times.p50_ms,
+            p99_ms: times.p99_ms,
             wal_bytes: (after.wal_bytes - before.wal_bytes) as f64 / orders,
             postgres_us: (after.postgres_s - before.postgres_s) * 1e6 / orders,
             process_us: (after.process_s - before.process_s) * 1e6 / orders,
             commits: 0.0,
         })
     }
+
+    /// What is completed in this time.
+    pub(crate) async fn record_for(&self, time: Duration) -> Times {
+        let started = Instant::now();
+        self.shared.is_recording.store(true, Ordering::Relaxed);
+        sleep(time).await;
+        self.shared.is_recording.store(false, Ordering::Relaxed);
+        let elapsed = started.elapsed().as_secs_f64();
+        let times = self.times();
+        let ms = |quantile| times.value_at_quantile(quantile) as f64 / 1e3;
+        let count = times.len();
+        Times { count, per_second: count as f64 / elapsed, p50_ms: ms(0.5), p99_ms: ms(0.99) }
+    }
+
+    /// Tells the drivers to end.
+    pub(crate) fn end(&self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
-struct Usage {
-    wal_bytes: i64,
-    postgres_s: f64,
-    process_s: f64,
+/// How many there were of something, how fast, and how long each took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) count: u64,
+    pub(crate) per_second: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+}
+
+/// What has been used so far: by the server since it started, by this process since it did.
+pub(crate) struct Usage {
+    pub(crate) wal_bytes: i64,
+    pub(crate) postgres_s: f64,
+    pub(crate) process_s: f64,
 }
 
 impl Usage {
-    async fn read(arena: &mut Arena) -> Result<Self> {
+    pub(crate) async fn read(arena: &mut Arena) -> Result<Self> {
         let wal_bytes = sqlx::query_scalar("select (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint")
             .fetch_one(&mut arena.admin)
             .await?;
         let postgres_s = postgres_cpu_s(arena.postmaster)?;
-        let own = Stat::read("self").context("there is no /proc/self")?;
-        Ok(Self { wal_bytes, postgres_s, process_s: own.ticks as f64 / TICKS_A_SECOND })
+        Ok(Self { wal_bytes, postgres_s, process_s: cpu_s("self")? })
     }
+}
+
+/// Processor time of a process, by its number or `self`.
+pub(crate) fn cpu_s(process: &str) -> Result<f64> {
+    let stat = Stat::read(process).with_context(|| format!("there is no /proc/{process}"))?;
+    Ok(stat.ticks as f64 / TICKS_A_SECOND)
 }
 
 /// Processor time of the server: its living processes, and the dead ones as their parent knows them.

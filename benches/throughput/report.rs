@@ -38,7 +38,8 @@ pub(crate) struct Cell {
     pub(crate) runs: Vec<Figures>,
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The value in the middle; of two, their mean.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.filter(|it| it.is_finite()).collect();
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
