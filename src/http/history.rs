@@ -149,24 +149,42 @@ async fn of_order(
 }
 
 /// Follow the histories of all orders. The ids are opaque cursors; resume with `Last-Event-ID`: every line
-/// comes exactly once, also one whose commit was late.
+/// comes exactly once, also one whose commit was late. What happened is kept here for a day (in the orders'
+/// own histories for ever): who comes back later than that gets 410, and starts without an id.
 #[utoipa::path(get, path = "/v1/events", tag = "orders",
     params(("Last-Event-ID" = Option<String>, Header)), responses(
         (status = OK, content_type = "text/event-stream", body = String),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+        (status = GONE, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn of_shop(State(counter): State<Counter>, headers: HeaderMap) -> Result<Response, Problem> {
     let cursor = match last_event_id(&headers)? {
         None => None,
         Some(id) => {
             let bytes = BASE64.decode(id).map_err(|_| not_ours())?;
-            Some(Cursor::from_bytes(&bytes).ok_or_else(not_ours)?)
+            Some(whole_after(&counter, Cursor::from_bytes(&bytes).ok_or_else(not_ours)?).await?)
         }
     };
     let (events, stream) = mpsc::channel(BACKLOG);
     let task = counter.clone();
     counter.tasks.spawn(async move { follow_shop(task, cursor, events).await });
     Ok(sse(stream))
+}
+
+/// The position, if nothing after it is lost.
+async fn whole_after(counter: &Counter, mut cursor: Cursor) -> Result<Cursor, Problem> {
+    let pool = counter.shop.read_pool().clone();
+    let looking = async move { cursor.is_whole(&pool).await.map(|is_whole| (cursor, is_whole)) };
+    match counter.tasks.spawn(looking).await {
+        Ok(Ok((cursor, true))) => Ok(cursor),
+        Ok(Ok((_, false))) => Err(Problem::new(
+            Code::CursorExpired,
+            "Some of what happened after this position is not kept any more. Start without Last-Event-ID, \
+             and read the orders you care about anew.",
+        )),
+        Ok(Err(error)) => Err(ShopError::from(error).into()),
+        Err(_) => Err(ShopError::NotPlacing.into()),
+    }
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

@@ -73,6 +73,7 @@ codes! {
     NotParked "not_parked" 409 "The order does not need a person";
     AlreadyCollected "already_collected" 409 "The order has been collected already";
     NotReady "not_ready" 409 "The order is not ready yet";
+    CursorExpired "cursor_expired" 410 "What came after this position is not kept any more";
     BodyTooLarge "body_too_large" 413 "The body is too large";
     UnsupportedMediaType "unsupported_media_type" 415 "The body must be application/json";
     BodyInvalid "body_invalid" 422 "The body does not hold what it should";

@@ -87,6 +87,8 @@ impl Feed {
 /// after it, also when it is older; what it has passed does not come again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor {
+    /// When the newest batch began that it has passed, in microseconds by the database's clock.
+    at_us: i64,
     positions: BTreeMap<i64, i64>,
     within: Option<Within>,
 }
@@ -103,7 +105,15 @@ impl Cursor {
     /// After everything that is committed now.
     pub async fn now(pool: &PgPool) -> sqlx::Result<Self> {
         let positions = feed::positions(pool).await?.into_iter().collect();
-        Ok(Self { positions, within: None })
+        Ok(Self { at_us: 0, positions, within: None })
+    }
+
+    /// Whether every line after this position is still there: the feed is kept for a day. Forgets writers of
+    /// which nothing is left, so that a position does not grow for ever.
+    pub async fn is_whole(&mut self, pool: &PgPool) -> sqlx::Result<bool> {
+        let known: BTreeMap<i64, i64> = feed::positions(pool).await?.into_iter().collect();
+        self.positions.retain(|writer, _| known.contains_key(writer));
+        feed::is_whole_after(pool, self.at_us).await
     }
 
     /// The sagas of the next batches; moves on behind them.
@@ -136,6 +146,7 @@ impl Cursor {
         let passed = self.within.take().map_or(0, |it| it.passed);
         let Some(batch) = batch else { return Ok(None) };
         let (writer, n) = (batch.writer, batch.n);
+        self.at_us = batch.at_us;
         let lines = read::lines_by_key(pool, &batch.saga_ids, &batch.seqs).await?;
         let mut numbered = Vec::with_capacity(lines.len());
         for (passed, line) in (1..).zip(lines).skip(usize::try_from(passed).unwrap_or(usize::MAX)) {
@@ -147,25 +158,27 @@ impl Cursor {
         Ok(Some(numbered))
     }
 
-    /// As opaque bytes, for a client to bring back: three numbers for the batch at hand, two for each
-    /// writer.
+    /// As opaque bytes, for a client to bring back: a time, three numbers for the batch at hand, two for
+    /// each writer.
     pub fn to_bytes(&self) -> Vec<u8> {
         let within = self.within.map_or([0; 3], |it| [it.writer, it.n, it.passed]);
         let positions = self.positions.iter().flat_map(|(writer, n)| [*writer, *n]);
-        within.into_iter().chain(positions).flat_map(i64::to_be_bytes).collect()
+        let numbers = std::iter::once(self.at_us).chain(within).chain(positions);
+        numbers.flat_map(i64::to_be_bytes).collect()
     }
 
     /// Reads [`Cursor::to_bytes`] back; `None` when these bytes are none of ours.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<8>();
         let numbers: Vec<i64> = words.iter().map(|it| i64::from_be_bytes(*it)).collect();
-        let (within, positions) = numbers.split_first_chunk::<3>()?;
+        let (head, positions) = numbers.split_first_chunk::<4>()?;
         if !rest.is_empty() || positions.len() % 2 != 0 {
             return None;
         }
-        let [writer, n, passed] = *within;
+        let [at_us, writer, n, passed] = *head;
         let within = (n > 0).then_some(Within { writer, n, passed });
         let (pairs, _) = positions.as_chunks::<2>();
-        Some(Self { positions: pairs.iter().map(|[writer, n]| (*writer, *n)).collect(), within })
+        let positions = pairs.iter().map(|[writer, n]| (*writer, *n)).collect();
+        Some(Self { at_us, positions, within })
     }
 }

@@ -75,7 +75,37 @@ async fn a_cursor_of_now_shows_only_what_comes_after_it() {
     assert_eq!(lines, (1..=5).map(|seq| (saga_id, seq)).collect::<Vec<_>>());
     assert_eq!(Cursor::from_bytes(&[1, 2, 3]), None);
     assert_eq!(Cursor::from_bytes(&[0; 8]), None);
-    assert_eq!(Cursor::from_bytes(&[0; 32]), None);
+    assert_eq!(Cursor::from_bytes(&[0; 40]), None);
+}
+
+#[tokio::test]
+async fn a_reader_who_comes_back_after_the_feed_was_dropped_is_told_so() {
+    let rig = Rig::new().await;
+    let first = rig.engine().await;
+    rig.run(&first, "plain", Toy::default()).await;
+    rig.execute("update feed set at = at - interval '50 hours'").await;
+    let seen_all = read_on(&rig, Cursor::default().to_bytes(), &mut HashMap::new()).await;
+    let is_whole = async |bytes: &[u8]| {
+        Cursor::from_bytes(bytes).expect("ours").is_whole(rig.pool()).await.unwrap()
+    };
+    let housekeeping = async |name: &str| rig.joining(settings(name), QUICK).await;
+    // Nothing has happened since: a long pause loses nothing.
+    housekeeping("second").await;
+    assert!(is_whole(&seen_all).await);
+    rig.run(&first, "plain", Toy::default()).await;
+    rig.execute(
+        "update feed set at = at - interval '40 hours' where at > now() - interval '1 hour'",
+    )
+    .await;
+    rig.run(&first, "plain", Toy::default()).await;
+    let newest = read_on(&rig, seen_all.clone(), &mut HashMap::new()).await;
+    housekeeping("third").await;
+    until("what is old was dropped", async || {
+        (rig.number("select count(*) from feed_floor").await == 1).then_some(())
+    })
+    .await;
+    assert!(!is_whole(&seen_all).await, "lines after it are gone");
+    assert!(is_whole(&newest).await);
 }
 
 #[tokio::test]
