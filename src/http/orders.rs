@@ -220,4 +220,11 @@ impl Counter {
         let found = self.tasks.spawn(async move { shop.find(id).await }).await;
         found.unwrap_or(Err(ShopError::NotPlacing)).map_err(Into::into)
     }
+
+    /// An order's status, and whether it is final; read in a task of its own.
+    pub(super) async fn status(&self, id: Uuid) -> Result<(String, bool), Problem> {
+        let shop = self.shop.clone();
+        let found = self.tasks.spawn(async move { shop.status(id).await }).await;
+        found.unwrap_or(Err(ShopError::NotPlacing)).map_err(Into::into)
+    }
 }

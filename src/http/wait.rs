@@ -38,14 +38,14 @@ impl Until {
     }
 
     /// Whether the order has come so far, or never will.
-    fn is_reached(&self, order: &OrderView) -> bool {
+    fn is_reached(&self, status: &str, is_closed: bool) -> bool {
         let place = |status: &str| GRAPH.iter().position(|it| *it == status);
         match self {
-            _ if order.is_closed() => true,
+            _ if is_closed => true,
             Self::Terminal => false,
-            Self::Status(wanted) => match (place(&order.status), place(wanted)) {
+            Self::Status(wanted) => match (place(status), place(wanted)) {
                 (Some(now), Some(wanted)) => now >= wanted,
-                _ => order.status == *wanted,
+                _ => status == wanted,
             },
         }
     }
@@ -62,7 +62,8 @@ pub(super) fn parse_wait(wait: &str) -> Result<Duration, Problem> {
     Ok(Duration::from_millis(u64::from(millis.ok_or_else(refuse)?)).min(WAIT_MAX))
 }
 
-/// Subscribes first, then looks, then waits: nothing is slept through.
+/// Subscribes first, then looks, then waits: nothing is slept through. The whole order is read once, at the
+/// end; until then a look is its status only.
 pub(super) async fn wait_for(
     counter: &Counter,
     id: Uuid,
@@ -72,9 +73,9 @@ pub(super) async fn wait_for(
     let mut feed = counter.shop.engine.feed().subscribe();
     let deadline = Instant::now() + wait;
     loop {
-        let order = counter.find(id).await?;
-        if until.is_reached(&order) {
-            return Ok((order, false));
+        let (status, is_closed) = counter.status(id).await?;
+        if until.is_reached(&status, is_closed) {
+            return Ok((counter.find(id).await?, false));
         }
         let look = (Instant::now() + LOOK_EVERY).min(deadline);
         let told = async {
@@ -91,7 +92,7 @@ pub(super) async fn wait_for(
         };
         if stopped || Instant::now() >= deadline {
             let order = counter.find(id).await?;
-            let reached = until.is_reached(&order);
+            let reached = until.is_reached(&order.status, order.is_closed());
             return Ok((order, !reached));
         }
     }

@@ -52,6 +52,11 @@ impl<E: Send + Sync + 'static> Engine<E> {
             .collect())
     }
 
+    /// A saga's row: where it stands, without how it came there; `None` when there is none.
+    pub async fn row(&self, pool: &PgPool, saga_id: Uuid) -> sqlx::Result<Option<SagaRow>> {
+        Ok(read::rows(pool, &[saga_id]).await?.pop())
+    }
+
     /// What a saga was started with, as JSON text; `None` when there is none.
     pub async fn input(&self, pool: &PgPool, saga_id: Uuid) -> sqlx::Result<Option<String>> {
         let first = read::lines_by_key(pool, &[saga_id], &[1]).await?;

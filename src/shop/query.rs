@@ -54,6 +54,13 @@ impl Shop {
         self.views(&[order_id]).await?.pop().ok_or(ShopError::NotFound("order"))
     }
 
+    /// The status of an order, and whether that is final: one statement, for those who only wait.
+    pub async fn status(&self, order_id: Uuid) -> Result<(String, bool), ShopError> {
+        let row = self.engine.row(&self.read, order_id).await?;
+        let row = row.ok_or(ShopError::NotFound("order"))?;
+        Ok((row.label, row.closed_status.is_some()))
+    }
+
     async fn views(&self, ids: &[Uuid]) -> Result<Vec<OrderView>, ShopError> {
         let sagas = self.engine.views(&self.read, ids).await?;
         let extras = orders::extras(&self.read, ids).await?;
