@@ -59,10 +59,7 @@ pub(super) async fn commit<E: Sync + Send>(
             [pending] if pending.transition.taken.is_empty() => {
                 single::write(connection, fence, feed, &pending.transition).await?
             }
-            batch => {
-                let all: Vec<&Pending<E>> = batch.iter().collect();
-                write::write(connection, fence, feed, &all).await?
-            }
+            batch => write::write(connection, fence, feed, batch.iter().collect()).await?,
         };
         return Ok(judge_written(batch, &wrote));
     }
@@ -90,7 +87,7 @@ pub(super) async fn commit<E: Sync + Send>(
     if accepted.is_empty() {
         transaction.rollback().await?;
     } else {
-        write::write(&mut transaction, fence, feed, &accepted).await?;
+        write::write(&mut transaction, fence, feed, accepted).await?;
         transaction.commit().await?;
     }
     let written = || Outcome::Answered(Verdict::Written);

@@ -91,6 +91,16 @@ impl Row {
             closed: None,
         }
     }
+
+    /// The final status, of a saga that closes.
+    fn closed_status(&self) -> Option<&str> {
+        self.closed.as_ref().map(|(status, _)| status.as_ref())
+    }
+
+    /// Why it closes so.
+    fn closed_reason(&self) -> Option<&str> {
+        self.closed.as_ref().and_then(|(_, reason)| reason.as_deref())
+    }
 }
 
 /// What became of a transition. Losing is a value here, not an error.

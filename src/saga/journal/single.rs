@@ -1,7 +1,7 @@
 //! The batch of one. It is the same chain as in `write`, without the arrays over sagas: what a lone saga
 //! waits for is this statement, and a third of the time of the other one went into reading its arrays and
-//! setting up what it does not need. Its plan does not depend on its parameters either, so that the server
-//! settles on one and does not plan each time.
+//! setting up what it does not need. Nearly every transition has one line, so that its columns are plain values
+//! too. The plans do not depend on their parameters, so that the server settles on one and does not plan each time.
 
 use sqlx::PgConnection;
 
@@ -9,14 +9,12 @@ use super::{
     Transition, bucket_of,
     write::{FeedPosition, Fence, Wrote},
 };
+use crate::saga::line::Line;
 
-/// Columns of a transition's lines.
-struct Lines<'a> {
-    seqs: Vec<i32>,
-    kinds: Vec<&'static str>,
-    steps: Vec<Option<&'static str>>,
-    attempts: Vec<Option<i32>>,
-    data: Vec<&'a str>,
+/// Whether the fence held, and whether the saga moved (or started).
+struct Outcome {
+    held: bool,
+    moved: bool,
 }
 
 /// Writes one transition, which takes nothing from the inbox.
@@ -27,35 +25,29 @@ pub(super) async fn write<E>(
     transition: &Transition<E>,
 ) -> sqlx::Result<Wrote> {
     let bucket = i16::from(bucket_of(transition.saga_id));
-    let lines = Lines {
-        seqs: (transition.first_seq..=transition.last_seq()).collect(),
-        kinds: transition.lines.iter().map(|it| it.kind).collect(),
-        steps: transition.lines.iter().map(|it| it.step).collect(),
-        attempts: transition.lines.iter().map(|it| it.attempt).collect(),
-        data: transition.lines.iter().map(|it| it.data.as_str()).collect(),
-    };
-    let epoch = fence.epoch(bucket);
-    let (is_held, has_moved) = match transition.start {
-        Some(definition) => {
-            start(connection, (bucket, epoch), feed, transition, definition, &lines).await?
+    let held = (bucket, fence.epoch(bucket));
+    let outcome = match (transition.start, transition.lines.as_slice()) {
+        (Some(definition), [line]) => {
+            start(connection, held, feed, transition, definition, line).await?
         }
-        None => go_on(connection, (bucket, epoch), feed, transition, &lines).await?,
+        (None, [line]) => go_on(connection, held, feed, transition, line).await?,
+        (_, lines) => go_on_by_several(connection, held, feed, transition, lines).await?,
     };
-    let held = if is_held { vec![bucket] } else { Vec::new() };
-    Ok(Wrote { held, moved: (!has_moved).then(Vec::new) })
+    let held = if outcome.held { vec![bucket] } else { Vec::new() };
+    Ok(Wrote { held, moved: (!outcome.moved).then(Vec::new) })
 }
 
-/// Whether the fence held, and whether the saga was started.
 async fn start<E>(
     connection: &mut PgConnection,
     (bucket, epoch): (i16, i64),
     feed: FeedPosition,
     transition: &Transition<E>,
     (definition, version): (&'static str, i32),
-    lines: &Lines<'_>,
-) -> sqlx::Result<(bool, bool)> {
+    line: &Line,
+) -> sqlx::Result<Outcome> {
     let row = &transition.row;
-    let wrote = sqlx::query!(
+    sqlx::query_as!(
+        Outcome,
         r#"with fence as materialized (
                select bucket from bucket where bucket = $1 and epoch = $2 for share),
            done as (
@@ -67,15 +59,10 @@ async fn start<E>(
                returning bucket, saga_id),
            line as (
                insert into journal (bucket, saga_id, seq, epoch, kind, step, attempt, data)
-               select d.bucket, d.saga_id, l.seq, $2, l.kind, l.step, l.attempt, l.data::json
-                 from done d
-                cross join unnest($10::integer[], $11::text[], $12::text[], $13::integer[], $14::text[])
-                   as l (seq, kind, step, attempt, data)
-               returning saga_id, seq),
+               select bucket, saga_id, $7, $2, $10::text, $11::text, $12::integer, $13::text::json from done),
            fed as (
                insert into feed (writer, n, saga_ids, seqs)
-               select $15::bigint, $16::bigint, array_agg(saga_id), array_agg(seq) from line
-               having count(*) > 0)
+               select $14::bigint, $15::bigint, array[saga_id], array[$7] from done)
            select exists(select from fence) as "held!", exists(select from done) as "moved!""#,
         bucket,
         epoch,
@@ -86,29 +73,84 @@ async fn start<E>(
         transition.last_seq(),
         row.cursor,
         row.wake_in_ms,
-        &lines.seqs,
-        &lines.kinds as &[&str],
-        &lines.steps as &[Option<&str>],
-        &lines.attempts as &[Option<i32>],
-        &lines.data as &[&str],
+        line.kind,
+        line.step,
+        line.attempt,
+        line.data,
         feed.writer,
         feed.n,
     )
     .fetch_one(connection)
-    .await?;
-    Ok((wrote.held, wrote.moved))
+    .await
 }
 
-/// Whether the fence held, and whether the saga moved.
 async fn go_on<E>(
     connection: &mut PgConnection,
     (bucket, epoch): (i16, i64),
     feed: FeedPosition,
     transition: &Transition<E>,
-    lines: &Lines<'_>,
-) -> sqlx::Result<(bool, bool)> {
+    line: &Line,
+) -> sqlx::Result<Outcome> {
     let row = &transition.row;
-    let wrote = sqlx::query!(
+    sqlx::query_as!(
+        Outcome,
+        r#"with fence as materialized (
+               select bucket from bucket where bucket = $1 and epoch = $2 for share),
+           done as (
+               update saga s
+                  set label = $4, seq = $5, version = s.version + 1, cursor = $6, past_pivot = $7,
+                      wake_at = now() + $9::bigint * interval '1 millisecond', attention = $10,
+                      closed_status = $11, closed_reason = $12, updated_at = now()
+                 from fence f
+                where s.bucket = f.bucket and s.saga_id = $3 and coalesce(s.closed_status, '') = ''
+                  and s.seq = $5 - 1 and not ($8 and s.cancel_requested)
+               returning s.bucket, s.saga_id),
+           line as (
+               insert into journal (bucket, saga_id, seq, epoch, kind, step, attempt, data)
+               select bucket, saga_id, $5, $2, $13::text, $14::text, $15::integer, $16::text::json from done),
+           fed as (
+               insert into feed (writer, n, saga_ids, seqs)
+               select $17::bigint, $18::bigint, array[saga_id], array[$5] from done)
+           select exists(select from fence) as "held!", exists(select from done) as "moved!""#,
+        bucket,
+        epoch,
+        transition.saga_id,
+        &row.label,
+        transition.last_seq(),
+        row.cursor,
+        row.past_pivot,
+        row.unless_cancelled,
+        row.wake_in_ms,
+        row.attention,
+        row.closed_status(),
+        row.closed_reason(),
+        line.kind,
+        line.step,
+        line.attempt,
+        line.data,
+        feed.writer,
+        feed.n,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+async fn go_on_by_several<E>(
+    connection: &mut PgConnection,
+    (bucket, epoch): (i16, i64),
+    feed: FeedPosition,
+    transition: &Transition<E>,
+    lines: &[Line],
+) -> sqlx::Result<Outcome> {
+    let row = &transition.row;
+    let sagas = vec![transition.saga_id; lines.len()];
+    let seqs: Vec<i32> = (transition.first_seq..=transition.last_seq()).collect();
+    let kinds: Vec<&str> = lines.iter().map(|it| it.kind).collect();
+    let steps: Vec<Option<&str>> = lines.iter().map(|it| it.step).collect();
+    let attempts: Vec<Option<i32>> = lines.iter().map(|it| it.attempt).collect();
+    let data: Vec<&str> = lines.iter().map(|it| it.data.as_ref()).collect();
+    sqlx::query_as!(
+        Outcome,
         r#"with fence as materialized (
                select bucket from bucket where bucket = $1 and epoch = $2 for share),
            done as (
@@ -122,15 +164,14 @@ async fn go_on<E>(
                returning s.bucket, s.saga_id),
            line as (
                insert into journal (bucket, saga_id, seq, epoch, kind, step, attempt, data)
-               select d.bucket, d.saga_id, l.seq, $2, l.kind, l.step, l.attempt, l.data::json
-                 from done d
-                cross join unnest($14::integer[], $15::text[], $16::text[], $17::integer[], $18::text[])
-                   as l (seq, kind, step, attempt, data)
-               returning saga_id, seq),
+               select l.bucket, l.saga_id, l.seq, $2, l.kind, l.step, l.attempt, l.data::json
+                 from (select bucket, saga_id, unnest($14::integer[]) as seq, unnest($15::text[]) as kind,
+                              unnest($16::text[]) as step, unnest($17::integer[]) as attempt,
+                              unnest($18::text[]) as data
+                         from done) l),
            fed as (
                insert into feed (writer, n, saga_ids, seqs)
-               select $19::bigint, $20::bigint, array_agg(saga_id), array_agg(seq) from line
-               having count(*) > 0)
+               select $19::bigint, $20::bigint, $21::uuid[], $14 from done)
            select exists(select from fence) as "held!", exists(select from done) as "moved!""#,
         bucket,
         epoch,
@@ -143,17 +184,17 @@ async fn go_on<E>(
         row.unless_cancelled,
         row.wake_in_ms,
         row.attention,
-        row.closed.as_ref().map(|(status, _)| status.as_ref()),
-        row.closed.as_ref().and_then(|(_, reason)| reason.as_deref()),
-        &lines.seqs,
-        &lines.kinds as &[&str],
-        &lines.steps as &[Option<&str>],
-        &lines.attempts as &[Option<i32>],
-        &lines.data as &[&str],
+        row.closed_status(),
+        row.closed_reason(),
+        &seqs,
+        &kinds as &[&str],
+        &steps as &[Option<&str>],
+        &attempts as &[Option<i32>],
+        &data as &[&str],
         feed.writer,
         feed.n,
+        &sagas,
     )
     .fetch_one(connection)
-    .await?;
-    Ok((wrote.held, wrote.moved))
+    .await
 }

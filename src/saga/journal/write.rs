@@ -30,7 +30,7 @@ impl Fence {
 pub(super) async fn fence(connection: &mut PgConnection, fence: &Fence) -> sqlx::Result<Vec<i16>> {
     sqlx::query_scalar!(
         "select b.bucket
-           from unnest($1::smallint[], $2::bigint[]) as f (bucket, epoch)
+           from (select unnest($1::smallint[]) as bucket, unnest($2::bigint[]) as epoch) f
            join bucket b on b.bucket = f.bucket and b.epoch = f.epoch
           order by b.bucket
             for share of b",
@@ -48,7 +48,9 @@ pub(super) struct Standing {
     pub cancel_requested: bool,
 }
 
-/// Locks the rows of the sagas that are about to move, in the order of their keys.
+/// Locks the rows of the open sagas among those that are about to move, in the order of their keys. Open is
+/// asked in the form that fits no partial index, as in `batch.sql`: the one on open sagas by bucket leads past all
+/// of them, and past what was one until the next vacuum.
 pub(super) async fn lock_rows(
     connection: &mut PgConnection,
     sagas: &[Uuid],
@@ -57,9 +59,9 @@ pub(super) async fn lock_rows(
     sqlx::query_as!(
         Standing,
         "select s.saga_id, s.seq, s.cancel_requested
-           from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
+           from (select unnest($1::smallint[]) as bucket, unnest($2::uuid[]) as saga_id) x
            join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
-          where s.closed_status is null
+          where coalesce(s.closed_status, '') = ''
           order by s.bucket, s.saga_id
             for update of s",
         &buckets,
@@ -110,17 +112,19 @@ struct Lines<'a> {
     taken: Vec<Uuid>,
 }
 
-/// Writes a batch. That a saga is not closed is asked in a form that fits no partial index: the one on open
-/// sagas by bucket looks cheaper than the key while the server has no statistics, and leads past every open
-/// saga of the bucket. `in (select …)` inside `is true` keeps the planner from turning the test into a join: it
-/// hashes the sub-select once instead, whatever it believes about the number of rows.
+/// Writes a batch, in the order of the sagas' keys: pages of the tables and of their indexes are then visited
+/// side by side, and two writers lock rows in one order.
 pub(super) async fn write<E>(
     connection: &mut PgConnection,
     fence: &Fence,
     feed: FeedPosition,
-    batch: &[&Pending<E>],
+    mut batch: Vec<&Pending<E>>,
 ) -> sqlx::Result<Wrote> {
-    let (rows, lines) = columns(batch, fence);
+    batch.sort_unstable_by_key(|it| {
+        let saga_id = it.transition.saga_id;
+        (bucket_of(saga_id), saga_id)
+    });
+    let (rows, lines) = columns(&batch, fence);
     let wrote = sqlx::query_file!(
         "src/saga/journal/batch.sql",
         &fence.buckets,
@@ -193,8 +197,8 @@ fn columns<'a, E>(batch: &[&'a Pending<E>], fence: &Fence) -> (Rows<'a>, Lines<'
         rows.unless_cancelled.push(row.unless_cancelled);
         rows.wakes.push(row.wake_in_ms);
         rows.attentions.push(row.attention.as_deref());
-        rows.statuses.push(row.closed.as_ref().map(|(status, _)| status.as_ref()));
-        rows.reasons.push(row.closed.as_ref().and_then(|(_, reason)| reason.as_deref()));
+        rows.statuses.push(row.closed_status());
+        rows.reasons.push(row.closed_reason());
         for (seq, line) in (transition.first_seq..).zip(&transition.lines) {
             lines.buckets.push(bucket);
             lines.sagas.push(saga_id);

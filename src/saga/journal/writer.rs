@@ -10,15 +10,14 @@ use futures::FutureExt;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 use super::{
-    Apply, Journal, Pending, Verdict,
+    Apply, Journal, Pending, Transition, Verdict,
     commit::{Outcome, commit, fence_of},
     queue::Queue,
     write::{FeedPosition, Fence},
 };
-use crate::saga::{feed::Feed, lease::Ownership};
+use crate::saga::{feed::Feed, lease::Ownership, meters};
 
 /// CPU per row still falls up to about this many rows.
 const BATCH_MAX: usize = 4_096;
@@ -125,10 +124,7 @@ impl<E: Send + Sync + 'static> Writer<E> {
         let mut stack = vec![batch];
         let mut delay = RETRY_MIN;
         while let Some(batch) = stack.pop() {
-            let (batch, fenced): (Vec<_>, Vec<_>) = batch.into_iter().partition(|it| {
-                self.settings.ownership.epoch(super::bucket_of(it.transition.saga_id)).is_some()
-            });
-            answer_all(fenced, &Verdict::Fenced);
+            let batch = self.let_go_of_fenced(batch);
             if batch.is_empty() {
                 continue;
             }
@@ -162,6 +158,19 @@ impl<E: Send + Sync + 'static> Writer<E> {
         }
     }
 
+    /// The batch without what is not ours any more, which is answered so. Nearly always that is all of it.
+    fn let_go_of_fenced(&self, batch: Vec<Pending<E>>) -> Vec<Pending<E>> {
+        let is_ours = |it: &Pending<E>| {
+            self.settings.ownership.epoch(super::bucket_of(it.transition.saga_id)).is_some()
+        };
+        if batch.iter().all(is_ours) {
+            return batch;
+        }
+        let (ours, fenced) = batch.into_iter().partition(is_ours);
+        answer_all(fenced, &Verdict::Fenced);
+        ours
+    }
+
     /// One attempt, bounded in time. The future is dropped only together with its connection.
     async fn attempt(
         &mut self,
@@ -186,7 +195,10 @@ impl<E: Send + Sync + 'static> Writer<E> {
                 let mut moved = written(batch, &outcomes).peekable();
                 // A batch that wrote nothing has no row in the feed, and takes no number.
                 self.position.n += i64::from(moved.peek().is_some());
-                settings.feed.publish(moved);
+                settings.feed.publish(moved.map(|it| it.saga_id));
+                written(batch, &outcomes)
+                    .flat_map(|it| &it.lines)
+                    .for_each(|it| meters::count_line(it.kind));
                 self.connection = Some(connection);
                 Ok(outcomes)
             }
@@ -240,11 +252,14 @@ impl<E: Send + Sync + 'static> Writer<E> {
     }
 }
 
-/// The sagas of a batch that moved.
-fn written<E>(batch: &[Pending<E>], outcomes: &[Outcome]) -> impl Iterator<Item = Uuid> {
+/// The transitions of a batch that were written.
+fn written<'a, E>(
+    batch: &'a [Pending<E>],
+    outcomes: &'a [Outcome],
+) -> impl Iterator<Item = &'a Transition<E>> {
     let is_written = |it: &Outcome| matches!(it, Outcome::Answered(Verdict::Written));
     let both = batch.iter().zip(outcomes);
-    both.filter(move |(_, it)| is_written(it)).map(|(it, _)| it.transition.saga_id)
+    both.filter(move |(_, it)| is_written(it)).map(|(it, _)| &it.transition)
 }
 
 pub(super) fn answer_all<E>(batch: Vec<Pending<E>>, verdict: &Verdict) {

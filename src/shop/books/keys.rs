@@ -45,7 +45,7 @@ pub(super) async fn claim(
     }
     let claimed = sqlx::query!(
         "insert into idempotency_key (customer_id, key, order_id, fingerprint)
-         select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bytea[])
+         select unnest($1::text[]), unnest($2::text[]), unnest($3::uuid[]), unnest($4::bytea[])
          on conflict do nothing returning order_id",
         &customers as &[&str],
         &keys as &[&str],

@@ -124,7 +124,7 @@ async fn claim_codes(
         return Ok(());
     }
     let claimed = sqlx::query!(
-        "insert into pickup_code (code, order_id) select * from unnest($1::text[], $2::uuid[])
+        "insert into pickup_code (code, order_id) select unnest($1::text[]), unnest($2::uuid[])
          on conflict do nothing returning order_id",
         &codes as &[&str],
         &orders,
@@ -198,8 +198,8 @@ pub(super) async fn write(
         accepted.iter().map(|it| it.1.attributes.as_ref()).collect();
     sqlx::query!(
         "insert into orders (order_id, customer_id, currency, total, pickup_code, rehearsal, attributes)
-         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::boolean[],
-                              $7::jsonb[])",
+         select unnest($1::uuid[]), unnest($2::text[]), unnest($3::text[]), unnest($4::bigint[]),
+                unnest($5::text[]), unnest($6::boolean[]), unnest($7::jsonb[])",
         &orders,
         &customers as &[&str],
         &currencies as &[&str],

@@ -67,12 +67,14 @@ pub(super) async fn write(
     sqlx::query!(
         "with changed as (
              update stock s set on_hand = s.on_hand + x.on_hand, reserved = s.reserved + x.reserved
-               from unnest($1::text[], $2::bigint[], $3::bigint[]) as x (ingredient, on_hand, reserved)
+               from (select unnest($1::text[]) as ingredient, unnest($2::bigint[]) as on_hand,
+                            unnest($3::bigint[]) as reserved) x
               where s.ingredient = x.ingredient and (x.on_hand <> 0 or x.reserved <> 0))
          insert into stock_move (order_id, phase, kind, ingredients, quantities)
          select x.order_id, x.phase, x.kind, x.ingredients::text[], x.quantities::bigint[]
-           from unnest($4::uuid[], $5::smallint[], $6::text[], $7::text[], $8::text[])
-             as x (order_id, phase, kind, ingredients, quantities)",
+           from (select unnest($4::uuid[]) as order_id, unnest($5::smallint[]) as phase,
+                        unnest($6::text[]) as kind, unnest($7::text[]) as ingredients,
+                        unnest($8::text[]) as quantities) x",
         &names as &[&str],
         &on_hand,
         &reserved,
