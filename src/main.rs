@@ -14,6 +14,11 @@ use crema::{
     telemetry::{self, Metrics},
 };
 
+/// An order's way through the engine is some hundred small allocations, by threads that hand them to each other;
+/// the system's allocator takes a sixth of the processor for that, this one a third of it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let Cli { command, serve } = Cli::parse();

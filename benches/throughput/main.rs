@@ -29,6 +29,10 @@ use self::{
     world::World,
 };
 
+/// The one of the binary that ships.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Customers of the service over HTTP.
 const CUSTOMERS: [usize; 3] = [1, 64, 1_024];
 

@@ -4,7 +4,6 @@ use std::{panic::AssertUnwindSafe, pin::pin, task::Poll, time::Duration};
 
 use futures::FutureExt;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Core,
@@ -75,9 +74,9 @@ impl<E: Send + Sync + 'static> Core<E> {
                     () = sleep_until(silence) => {
                         break Some(Err(late("no heartbeat", silence - heard)));
                     }
-                    () = live.nudge.notified(), if !cx.cancel.is_cancelled() => {
+                    () = live.nudge.notified(), if !reports.is_cancelled() => {
                         if live.has_cancel() && !running.state.past_pivot() {
-                            cx.cancel.cancel();
+                            reports.cancel();
                             grace = Instant::now() + self.settings.cancel_grace;
                         }
                     }
@@ -117,9 +116,8 @@ impl<E: Send + Sync + 'static> Core<E> {
 
 fn context<E>(running: &Running<E>, step: &'static str, attempt: u32) -> (Cx, Ear) {
     let (mouth, reports) = wire();
-    let cancel = CancellationToken::new();
     let state = running.state.clone();
-    (Cx { saga_id: running.saga_id, step, attempt, state, cancel, mouth }, reports)
+    (Cx { saga_id: running.saga_id, step, attempt, state, mouth }, reports)
 }
 
 fn late(what: &str, limit: Duration) -> StepError {

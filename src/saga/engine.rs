@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -186,27 +186,30 @@ impl<E: Send + Sync + 'static> Engine<E> {
             taken: Vec::new(),
         };
         let core = self.core.clone();
+        let (answer, answered) = oneshot::channel();
         // In a task of the engine's own: the caller may go away, the saga then goes on all the same.
-        let task = self.core.tasks.spawn(async move {
+        self.core.tasks.spawn(async move {
             let presence = core.live.enter(saga_id, Arrival::Woken);
             let verdict = core.journal.commit(transition).await;
+            let is_written = verdict == Verdict::Written;
+            let _ = answer.send(verdict);
             match presence.filter(|it| !it.live.lost.is_cancelled()) {
-                Some(presence) if verdict == Verdict::Written => {
+                Some(presence) if is_written => {
                     let (label, input) = (Cow::Borrowed(plan.label), Arc::new(input) as _);
                     let state = Arc::new(state);
-                    core.run_started(Running { saga_id, plan, input, state, label, presence });
+                    let running = Running { saga_id, plan, input, state, label, presence };
+                    core.run(running, Duration::ZERO, Arrival::Woken).await;
                 }
                 // Its bucket was lost and taken back while it waited to be written: whoever loaded the
                 // bucket then did not see it yet.
-                None if verdict == Verdict::Written => {
+                None if is_written => {
                     core.live.ask_to_reload(saga_id, Arrival::Missed);
                     core.look_now.notify_one();
                 }
                 _ => {}
             }
-            verdict
         });
-        match task.await {
+        match answered.await {
             Ok(Verdict::Written) => Ok(Started::Accepted),
             Ok(Verdict::Refused(refusal)) => Ok(Started::Refused(refusal)),
             Ok(Verdict::Impossible(_)) => Err(StartError::Impossible),

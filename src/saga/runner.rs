@@ -17,7 +17,6 @@ use super::{
     journal::{Refusal, Verdict, bucket_of, load},
     lease::as_ms,
     live::{Arrival, Presence},
-    meters,
     step::StepError,
 };
 
@@ -59,12 +58,6 @@ pub(super) enum Rejected {
 }
 
 impl<E: Send + Sync + 'static> Core<E> {
-    /// Starts a task for a saga that has just been accepted.
-    pub(super) fn run_started(self: &Arc<Self>, running: Running<E>) {
-        let core = self.clone();
-        self.tasks.spawn(async move { core.run(running, Duration::ZERO, Arrival::Woken).await });
-    }
-
     /// A saga's task.
     pub(super) async fn run(
         self: Arc<Self>,
@@ -248,14 +241,10 @@ impl<E: Send + Sync + 'static> Core<E> {
         let started = Instant::now();
         let (transition, next, label) = draft.into_transition(running, self.settings.horizon);
         let closes = transition.row.closed.is_some();
-        let kinds: Vec<&'static str> = transition.lines.iter().map(|it| it.kind).collect();
         let verdict = self.journal.commit(transition).await;
-        tracing::trace!(saga_id = %running.saga_id, ?kinds, ?verdict, took = ?started.elapsed());
+        tracing::trace!(saga_id = %running.saga_id, ?verdict, took = ?started.elapsed());
         match verdict {
             Verdict::Written => {
-                for kind in kinds {
-                    meters::count_line(kind);
-                }
                 (running.state, running.label) = (Arc::new(next), label);
                 Ok(if closes { Turn::Rests } else { Turn::Again })
             }

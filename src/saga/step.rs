@@ -5,7 +5,6 @@ use std::{future::Future, sync::Arc, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -202,7 +201,6 @@ pub struct Cx {
     /// From 1; rises over retries and takeovers, so it never comes twice for one step.
     pub attempt: u32,
     pub(super) state: Arc<State>,
-    pub(super) cancel: CancellationToken,
     pub(super) mouth: Mouth,
 }
 
@@ -210,8 +208,7 @@ impl Cx {
     /// A stand-alone context, for calling a participant outside a saga and in tests.
     pub fn detached(saga_id: Uuid, step: &'static str) -> Self {
         let state = Arc::new(State::default());
-        let cancel = CancellationToken::new();
-        Self { saga_id, step, attempt: 1, state, cancel, mouth: wire().0 }
+        Self { saga_id, step, attempt: 1, state, mouth: wire().0 }
     }
 
     /// The idempotency key: the same for every attempt at this step of this saga.
@@ -242,6 +239,6 @@ impl Cx {
     /// Resolves when the saga is asked to cancel. An attempt that returns early then leaves the
     /// compensation to the engine; one that does not is dropped after a grace period.
     pub async fn cancelled(&self) {
-        self.cancel.cancelled().await;
+        self.mouth.cancelled().await;
     }
 }

@@ -5,7 +5,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::Value;
@@ -31,6 +35,35 @@ struct Wire {
     /// `None` once nobody listens any more.
     told: Mutex<Option<VecDeque<Report>>>,
     arrived: Notify,
+    cancelled: Flag,
+}
+
+/// Raised once, and seen by everybody who asks or waits.
+#[derive(Debug, Default)]
+pub(super) struct Flag {
+    is_raised: AtomicBool,
+    raised: Notify,
+}
+
+impl Flag {
+    pub(super) fn raise(&self) {
+        self.is_raised.store(true, Ordering::Release);
+        self.raised.notify_waiters();
+    }
+
+    pub(super) fn is_raised(&self) -> bool {
+        self.is_raised.load(Ordering::Acquire)
+    }
+
+    /// Resolves once it is raised. Cancellation safe.
+    pub(super) async fn raised(&self) {
+        let mut raised = pin!(self.raised.notified());
+        // Interest first, then the look: what is raised in between is not slept through.
+        raised.as_mut().enable();
+        if !self.is_raised() {
+            raised.await;
+        }
+    }
 }
 
 impl Wire {
@@ -42,7 +75,7 @@ impl Wire {
 /// A wire's two ends.
 pub(super) fn wire() -> (Mouth, Ear) {
     let told = Mutex::new(Some(VecDeque::new()));
-    let wire = Arc::new(Wire { told, arrived: Notify::new() });
+    let wire = Arc::new(Wire { told, arrived: Notify::new(), cancelled: Flag::default() });
     (Mouth(wire.clone()), Ear(wire))
 }
 
@@ -54,9 +87,24 @@ impl Mouth {
         }
         self.0.arrived.notify_one();
     }
+
+    /// Resolves when the engine wants the attempt to end.
+    pub(super) async fn cancelled(&self) {
+        self.0.cancelled.raised().await;
+    }
 }
 
 impl Ear {
+    /// Asks the attempt to end.
+    pub(super) fn cancel(&self) {
+        self.0.cancelled.raise();
+    }
+
+    /// Whether it was asked to.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.0.cancelled.is_raised()
+    }
+
     /// The next report. Cancellation safe: it is taken after the last await.
     pub(super) async fn next(&self) -> Report {
         loop {
@@ -104,6 +152,18 @@ mod tests {
         tokio::task::yield_now().await;
         mouth.tell(Report::Heartbeat(None));
         assert!(timeout(Duration::from_secs(60), listening).await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_attempt_hears_that_it_should_end_whenever_it_listens() {
+        let (mouth, ear) = wire();
+        let waiting = mouth.clone();
+        let listening = tokio::spawn(async move { waiting.cancelled().await });
+        tokio::task::yield_now().await;
+        assert!(!ear.is_cancelled() && !listening.is_finished());
+        ear.cancel();
+        assert!(timeout(Duration::from_secs(60), listening).await.unwrap().is_ok());
+        timeout(Duration::from_secs(60), mouth.cancelled()).await.unwrap();
     }
 
     #[tokio::test]
