@@ -15,8 +15,10 @@ use tokio::sync::Notify;
 /// 1.4 k orders/s at 64 in flight).
 const WAITING_FOR_SECOND_WRITER: usize = 256;
 
-/// Looks at a queue that does not grow before a batch is taken as gathered.
+/// Looks at a queue that does not grow before a batch is taken as gathered. A transition that is alone is most
+/// likely to stay so, and waits for each look.
 const QUIET_LOOKS: u32 = 3;
+const QUIET_LOOKS_ALONE: u32 = 1;
 
 /// Looks in all, so that a task which keeps its thread to itself cannot hold a batch back for long.
 const LOOKS_MAX: u32 = 256;
@@ -148,7 +150,8 @@ impl<T> Queue<T> {
             before = waiting;
             let elsewhere = coming + self.held.load(Ordering::Relaxed);
             let is_half = waiting >= WAITING_FOR_SECOND_WRITER && waiting >= elsewhere;
-            if quiet > QUIET_LOOKS || is_half || waiting >= max {
+            let looks = if waiting > 1 { QUIET_LOOKS } else { QUIET_LOOKS_ALONE };
+            if quiet > looks || is_half || waiting >= max {
                 return;
             }
             tokio::task::yield_now().await;

@@ -58,25 +58,25 @@ async fn apply_all(
 
 /// The stock as this batch sees it: locked, and changed in memory until all verdicts are known.
 #[derive(Default)]
-struct Shelf {
+struct Shelf<'a> {
     levels: BTreeMap<String, stock::Level>,
-    changes: BTreeMap<String, stock::Level>,
-    moves: Vec<stock::Move>,
+    changes: BTreeMap<&'a str, stock::Level>,
+    moves: Vec<stock::Move<'a>>,
 }
 
-impl Shelf {
+impl<'a> Shelf<'a> {
     async fn lock(
         connection: &mut PgConnection,
-        entries: &[Entry<'_, Effect>],
+        entries: &'a [Entry<'a, Effect>],
         answers: &[Applied],
     ) -> sqlx::Result<Self> {
-        let mut names: Vec<String> = entries
+        let mut names: Vec<&str> = entries
             .iter()
             .zip(answers)
             .filter(|(_, answer)| **answer == Applied::Yes)
             .flat_map(|(entry, _)| entry.effects)
             .flat_map(needs_of)
-            .map(|it| it.ingredient.clone())
+            .map(|it| it.ingredient.as_str())
             .collect();
         names.sort_unstable();
         names.dedup();
@@ -87,7 +87,7 @@ impl Shelf {
     }
 
     /// Takes one entry's share, wholly or not at all.
-    fn take(&mut self, entry: &Entry<'_, Effect>) -> Option<Refusal> {
+    fn take(&mut self, entry: &'a Entry<'a, Effect>) -> Option<Refusal> {
         for effect in entry.effects {
             let (phase, kind, code) = match effect {
                 Effect::Place(_) => (1, "reserve", refusal::OUT_OF_STOCK),
@@ -110,20 +110,17 @@ impl Shelf {
                     "deduct" => (-need.quantity, -need.quantity),
                     _ => (0, -need.quantity),
                 };
-                let change = self.changes.entry(need.ingredient.clone()).or_default();
+                let change = self.changes.entry(need.ingredient.as_str()).or_default();
                 *change = change.plus(on_hand, reserved);
             }
-            let (ingredients, quantities) =
-                needs.iter().map(|it| (it.ingredient.clone(), it.quantity)).unzip();
-            let order_id = entry.saga_id;
-            self.moves.push(stock::Move { order_id, phase, kind, ingredients, quantities });
+            self.moves.push(stock::Move { order_id: entry.saga_id, phase, kind, needs });
         }
         None
     }
 
     fn has(&self, need: &Need, kind: &str) -> bool {
         let Some(level) = self.levels.get(&need.ingredient) else { return false };
-        let change = self.changes.get(&need.ingredient).copied().unwrap_or_default();
+        let change = self.changes.get(need.ingredient.as_str()).copied().unwrap_or_default();
         let level = level.plus(change.on_hand, change.reserved);
         match kind {
             "reserve" => level.on_hand - level.reserved >= need.quantity,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::shop::order::Need;
+
 /// What there is of an ingredient, or a change of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Level {
@@ -19,23 +21,22 @@ impl Level {
 }
 
 /// What one order changed, and when in its life: phase 1 reserves, phase 2 deducts or releases.
-pub(super) struct Move {
+pub(super) struct Move<'a> {
     pub order_id: Uuid,
     pub phase: i16,
     pub kind: &'static str,
-    pub ingredients: Vec<String>,
-    pub quantities: Vec<i64>,
+    pub needs: &'a [Need],
 }
 
 /// Locks ingredients, in the order of their names.
 pub(super) async fn lock(
     connection: &mut PgConnection,
-    names: &[String],
+    names: &[&str],
 ) -> sqlx::Result<BTreeMap<String, Level>> {
     let rows = sqlx::query!(
         "select ingredient, on_hand, reserved from stock
           where ingredient = any($1) order by ingredient for update",
-        names,
+        names as &[&str],
     )
     .fetch_all(connection)
     .await?;
@@ -49,21 +50,17 @@ pub(super) async fn lock(
 /// moves' lists travel as JSON.
 pub(super) async fn write(
     connection: &mut PgConnection,
-    changes: &BTreeMap<String, Level>,
-    moves: &[Move],
+    changes: &BTreeMap<&str, Level>,
+    moves: &[Move<'_>],
 ) -> sqlx::Result<()> {
-    let names: Vec<&str> = changes.keys().map(String::as_str).collect();
+    let names: Vec<&str> = changes.keys().copied().collect();
     let on_hand: Vec<i64> = changes.values().map(|it| it.on_hand).collect();
     let reserved: Vec<i64> = changes.values().map(|it| it.reserved).collect();
     let orders: Vec<Uuid> = moves.iter().map(|it| it.order_id).collect();
     let phases: Vec<i16> = moves.iter().map(|it| it.phase).collect();
     let kinds: Vec<&str> = moves.iter().map(|it| it.kind).collect();
-    let ingredients: Vec<String> =
-        moves.iter().map(|it| array_literal(it.ingredients.iter().map(String::as_str))).collect();
-    let quantities: Vec<String> = moves
-        .iter()
-        .map(|it| array_literal(it.quantities.iter().map(ToString::to_string)))
-        .collect();
+    let ingredients: Vec<String> = moves.iter().map(|it| ingredients_of(it.needs)).collect();
+    let quantities: Vec<String> = moves.iter().map(|it| quantities_of(it.needs)).collect();
     sqlx::query!(
         "with changed as (
              update stock s set on_hand = s.on_hand + x.on_hand, reserved = s.reserved + x.reserved
@@ -89,11 +86,36 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// A Postgres array literal, every element quoted.
-fn array_literal<S: AsRef<str>>(elements: impl Iterator<Item = S>) -> String {
-    let quoted = elements
-        .map(|it| format!("\"{}\"", it.as_ref().replace('\\', "\\\\").replace('"', "\\\"")));
-    format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
+/// The ingredients as a Postgres array literal, every element quoted.
+fn ingredients_of(needs: &[Need]) -> String {
+    literal(needs, |literal, need| {
+        literal.push('"');
+        for character in need.ingredient.chars() {
+            if matches!(character, '"' | '\\') {
+                literal.push('\\');
+            }
+            literal.push(character);
+        }
+        literal.push('"');
+    })
+}
+
+/// The quantities as a Postgres array literal.
+fn quantities_of(needs: &[Need]) -> String {
+    literal(needs, |literal, need| literal.push_str(&need.quantity.to_string()))
+}
+
+fn literal(needs: &[Need], push: impl Fn(&mut String, &Need)) -> String {
+    let mut literal = String::with_capacity(16 * needs.len() + 2);
+    literal.push('{');
+    for (index, need) in needs.iter().enumerate() {
+        if index > 0 {
+            literal.push(',');
+        }
+        push(&mut literal, need);
+    }
+    literal.push('}');
+    literal
 }
 
 /// An ingredient as it stands.
