@@ -29,6 +29,24 @@ impl StepMeters {
     }
 }
 
+/// What is recorded of every batch of a lane.
+#[derive(Debug, Clone)]
+pub(super) struct LaneMeters {
+    /// Seconds from the first statement to the answer of the COMMIT.
+    pub commit_seconds: Histogram,
+    /// Transitions.
+    pub batch_size: Histogram,
+}
+
+impl LaneMeters {
+    pub(super) fn new(lane: &'static str) -> Self {
+        Self {
+            commit_seconds: metrics::histogram!("crema_journal_commit_seconds", "lane" => lane),
+            batch_size: metrics::histogram!("crema_journal_batch_size", "lane" => lane),
+        }
+    }
+}
+
 /// Counts a line that was committed.
 pub(super) fn count_line(kind: &'static str) {
     static LINES: [OnceLock<Counter>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];

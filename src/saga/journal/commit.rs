@@ -55,11 +55,13 @@ pub(super) async fn commit<E: Sync + Send>(
     let in_one_statement =
         batch.iter().all(|it| it.transition.effects.is_empty() && it.transition.lane == Lane::Own);
     if in_one_statement {
-        let wrote = match batch {
-            [pending] if pending.transition.taken.is_empty() => {
-                single::write(connection, fence, feed, &pending.transition).await?
-            }
-            batch => write::write(connection, fence, feed, batch.iter().collect()).await?,
+        let alone = match batch {
+            [pending] => single::write(connection, fence, feed, &pending.transition).await?,
+            _ => None,
+        };
+        let wrote = match alone {
+            Some(wrote) => wrote,
+            None => write::write(connection, fence, feed, batch.iter().collect()).await?,
         };
         return Ok(judge_written(batch, &wrote));
     }

@@ -18,7 +18,7 @@ const WAITING_FOR_SECOND_WRITER: usize = 256;
 /// Looks at a queue that does not grow before a batch is taken as gathered. A transition that is alone is most
 /// likely to stay so, and waits for each look.
 const QUIET_LOOKS: u32 = 3;
-const QUIET_LOOKS_ALONE: u32 = 1;
+const QUIET_LOOKS_ALONE: u32 = 0;
 
 /// Looks in all, so that a task which keeps its thread to itself cannot hold a batch back for long.
 const LOOKS_MAX: u32 = 256;

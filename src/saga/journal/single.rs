@@ -1,7 +1,6 @@
 //! The batch of one. It is the same chain as in `write`, without the arrays over sagas: what a lone saga
-//! waits for is this statement, and a third of the time of the other one went into reading its arrays and
-//! setting up what it does not need. Nearly every transition has one line, so that its columns are plain values
-//! too. The plans do not depend on their parameters, so that the server settles on one and does not plan each time.
+//! waits for is this statement, and half of the time of the other one went into reading its arrays and
+//! setting up what it does not need. The plans do not depend on their parameters, so that the server settles on one and does not plan each time.
 
 use sqlx::PgConnection;
 
@@ -17,13 +16,17 @@ struct Outcome {
     moved: bool,
 }
 
-/// Writes one transition, which takes nothing from the inbox.
+/// Writes one transition, if it is of the usual form; `None`, with nothing done, if it is not: then it goes the
+/// way of many.
 pub(super) async fn write<E>(
     connection: &mut PgConnection,
     fence: &Fence,
     feed: FeedPosition,
     transition: &Transition<E>,
-) -> sqlx::Result<Wrote> {
+) -> sqlx::Result<Option<Wrote>> {
+    if !transition.taken.is_empty() {
+        return Ok(None);
+    }
     let bucket = i16::from(bucket_of(transition.saga_id));
     let held = (bucket, fence.epoch(bucket));
     let outcome = match (transition.start, transition.lines.as_slice()) {
@@ -31,10 +34,13 @@ pub(super) async fn write<E>(
             start(connection, held, feed, transition, definition, line).await?
         }
         (None, [line]) => go_on(connection, held, feed, transition, line).await?,
-        (_, lines) => go_on_by_several(connection, held, feed, transition, lines).await?,
+        (None, [line, next]) => {
+            go_on_by_two(connection, held, feed, transition, (line, next)).await?
+        }
+        _ => return Ok(None),
     };
     let held = if outcome.held { vec![bucket] } else { Vec::new() };
-    Ok(Wrote { held, moved: (!outcome.moved).then(Vec::new) })
+    Ok(Some(Wrote { held, moved: (!outcome.moved).then(Vec::new) }))
 }
 
 async fn start<E>(
@@ -135,20 +141,15 @@ async fn go_on<E>(
     .await
 }
 
-async fn go_on_by_several<E>(
+/// Two lines: the last step, and the end.
+async fn go_on_by_two<E>(
     connection: &mut PgConnection,
     (bucket, epoch): (i16, i64),
     feed: FeedPosition,
     transition: &Transition<E>,
-    lines: &[Line],
+    (line, next): (&Line, &Line),
 ) -> sqlx::Result<Outcome> {
     let row = &transition.row;
-    let sagas = vec![transition.saga_id; lines.len()];
-    let seqs: Vec<i32> = (transition.first_seq..=transition.last_seq()).collect();
-    let kinds: Vec<&str> = lines.iter().map(|it| it.kind).collect();
-    let steps: Vec<Option<&str>> = lines.iter().map(|it| it.step).collect();
-    let attempts: Vec<Option<i32>> = lines.iter().map(|it| it.attempt).collect();
-    let data: Vec<&str> = lines.iter().map(|it| it.data.as_ref()).collect();
     sqlx::query_as!(
         Outcome,
         r#"with fence as materialized (
@@ -164,14 +165,14 @@ async fn go_on_by_several<E>(
                returning s.bucket, s.saga_id),
            line as (
                insert into journal (bucket, saga_id, seq, epoch, kind, step, attempt, data)
-               select l.bucket, l.saga_id, l.seq, $2, l.kind, l.step, l.attempt, l.data::json
-                 from (select bucket, saga_id, unnest($14::integer[]) as seq, unnest($15::text[]) as kind,
-                              unnest($16::text[]) as step, unnest($17::integer[]) as attempt,
-                              unnest($18::text[]) as data
-                         from done) l),
+               select d.bucket, d.saga_id, l.seq, $2, l.kind, l.step, l.attempt, l.data::json
+                 from done d
+                cross join (values ($5, $14::text, $15::text, $16::integer, $17::text),
+                                   ($6, $18::text, $19::text, $20::integer, $21::text))
+                   as l (seq, kind, step, attempt, data)),
            fed as (
                insert into feed (writer, n, saga_ids, seqs)
-               select $19::bigint, $20::bigint, $21::uuid[], $14 from done)
+               select $22::bigint, $23::bigint, array[saga_id, saga_id], array[$5, $6] from done)
            select exists(select from fence) as "held!", exists(select from done) as "moved!""#,
         bucket,
         epoch,
@@ -186,14 +187,16 @@ async fn go_on_by_several<E>(
         row.attention,
         row.closed_status(),
         row.closed_reason(),
-        &seqs,
-        &kinds as &[&str],
-        &steps as &[Option<&str>],
-        &attempts as &[Option<i32>],
-        &data as &[&str],
+        line.kind,
+        line.step,
+        line.attempt,
+        line.data,
+        next.kind,
+        next.step,
+        next.attempt,
+        next.data,
         feed.writer,
         feed.n,
-        &sagas,
     )
     .fetch_one(connection)
     .await

@@ -17,7 +17,11 @@ use super::{
     queue::Queue,
     write::{FeedPosition, Fence},
 };
-use crate::saga::{feed::Feed, lease::Ownership, meters};
+use crate::saga::{
+    feed::Feed,
+    lease::Ownership,
+    meters::{self, LaneMeters},
+};
 
 /// CPU per row still falls up to about this many rows.
 const BATCH_MAX: usize = 4_096;
@@ -87,6 +91,7 @@ pub(in crate::saga) fn spawn_writers<E: Send + Sync + 'static>(
             connection: None,
             position: FeedPosition { writer: rand::random(), n: 1 },
             lane,
+            meters: LaneMeters::new(lane),
         };
         tasks.spawn(writer.run(is_second, stop.clone()));
     }
@@ -98,6 +103,7 @@ pub(super) struct Writer<E> {
     pub(super) connection: Option<PgConnection>,
     pub(super) position: FeedPosition,
     lane: &'static str,
+    meters: LaneMeters,
 }
 
 impl<E: Send + Sync + 'static> Writer<E> {
@@ -186,12 +192,10 @@ impl<E: Send + Sync + 'static> Writer<E> {
         let work = commit(&mut connection, settings.apply, fence, self.position, batch);
         let work = AssertUnwindSafe(work).catch_unwind();
         let result = timeout(settings.commit_timeout, work).await;
-        metrics::histogram!("crema_journal_commit_seconds", "lane" => self.lane)
-            .record(started.elapsed().as_secs_f64());
+        self.meters.commit_seconds.record(started.elapsed().as_secs_f64());
         match result {
             Ok(Ok(Ok(outcomes))) => {
-                metrics::histogram!("crema_journal_batch_size", "lane" => self.lane)
-                    .record(batch.len() as f64);
+                self.meters.batch_size.record(batch.len() as f64);
                 let mut moved = written(batch, &outcomes).peekable();
                 // A batch that wrote nothing has no row in the feed, and takes no number.
                 self.position.n += i64::from(moved.peek().is_some());
