@@ -123,9 +123,10 @@ impl Ownership {
         self.placing.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Whether new sagas can be placed.
+    /// Whether new sagas can be placed. A bucket that was lost since the last tick does not count.
     pub(in crate::saga) fn is_placing(&self) -> bool {
-        !self.placing.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        let placing = self.placing.read().unwrap_or_else(PoisonError::into_inner);
+        placing.iter().any(|it| self.epoch(*it).is_some())
     }
 
     pub(super) fn renewed_at(&self) -> Instant {
@@ -144,5 +145,25 @@ impl Ownership {
         for epoch in &self.epochs {
             epoch.store(0, Ordering::Release);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_learns_that_nothing_is_left_does_not_say_that_it_places() {
+        let ownership = Ownership::new();
+        assert!(!ownership.is_placing());
+        let (boot_id, buckets) = (ownership.boot_id(), [3, 4]);
+        assert!(ownership.raised(boot_id, &buckets, &[(3, 1), (4, 1)]));
+        ownership.place_in_all_but(&[]);
+        assert!(ownership.is_placing());
+        // As a writer that the fence held off learns it, before the tick does.
+        ownership.raised(boot_id, &buckets, &[(4, 2)]);
+        assert!(ownership.is_placing() && ownership.next_bucket() == Some(4));
+        ownership.raised(boot_id, &buckets, &[]);
+        assert_eq!((ownership.is_placing(), ownership.next_bucket()), (false, None));
     }
 }
