@@ -18,7 +18,7 @@ use super::{
     },
     lease::as_ms,
     live::{Arrival, Presence},
-    runner::Running,
+    runner::{Running, SET_ASIDE_FOR},
 };
 
 impl<E: Send + Sync + 'static> Core<E> {
@@ -186,8 +186,9 @@ impl<E: Send + Sync + 'static> Core<E> {
                 }
                 Err(reason) => {
                     tracing::error!(saga_id = %row.saga_id, reason, "a saga cannot be taken up");
-                    let wait = as_ms(Duration::from_secs(100));
-                    load::set_aside(&self.drive, row.saga_id, "journal_unreadable", wait).await?;
+                    let (fence, wait) = (self.ownership.fence(), as_ms(SET_ASIDE_FOR));
+                    let (saga_id, attention) = (row.saga_id, "journal_unreadable");
+                    load::set_aside(&self.drive, &fence, saga_id, attention, wait).await?;
                 }
             }
         }

@@ -26,8 +26,8 @@ const COMPENSATION_ATTEMPTS_BEFORE_PARKING: u32 = 10;
 /// How long a saga waits for the cancellation that fenced off its pivot before it reads itself again. It
 /// stands in the inbox already.
 const CANCELLATION_WAIT: Duration = Duration::from_secs(5);
-/// How long a saga is left alone that cannot even be parked.
-const SET_ASIDE_FOR: Duration = Duration::from_secs(100);
+/// How long a saga is left alone that cannot even be parked, or not be read.
+pub(super) const SET_ASIDE_FOR: Duration = Duration::from_secs(100);
 
 /// A saga in the hands of its task.
 pub(super) struct Running<E> {
@@ -216,7 +216,8 @@ impl<E: Send + Sync + 'static> Core<E> {
     /// Shows a saga to the operators of which not even that can be journaled.
     async fn set_aside(&self, running: &Running<E>) -> Turn {
         let (wait, attention) = (as_ms(SET_ASIDE_FOR), "transition_impossible");
-        match load::set_aside(&self.drive, running.saga_id, attention, wait).await {
+        let (fence, saga_id) = (self.ownership.fence(), running.saga_id);
+        match load::set_aside(&self.drive, &fence, saga_id, attention, wait).await {
             Ok(()) => Turn::Rests,
             Err(error) => {
                 tracing::warn!(%error, saga_id = %running.saga_id, "could not set a saga aside");

@@ -8,6 +8,7 @@ mod effects;
 mod faults;
 mod feed;
 mod harness;
+mod loading;
 mod replicas;
 mod rest;
 mod rig;

@@ -182,21 +182,28 @@ pub(in crate::saga) async fn journals(
     Ok(journals)
 }
 
-/// Sets a saga aside that this binary cannot read: no line is added to a journal that does not add up.
+/// Sets a saga aside that this binary cannot read: no line is added to a journal that does not add up. The
+/// fence keeps a replica that was paused from setting aside what another one drives by now.
 pub(in crate::saga) async fn set_aside(
     pool: &PgPool,
+    fence: &Fence,
     saga_id: Uuid,
     attention: &str,
     wake_in_ms: i64,
 ) -> sqlx::Result<()> {
+    let bucket = i16::from(bucket_of(saga_id));
     sqlx::query!(
-        "update saga set attention = $3, wake_at = now() + $4 * interval '1 millisecond',
-                version = version + 1
-          where bucket = $1 and saga_id = $2 and closed_status is null",
-        i16::from(bucket_of(saga_id)),
+        "with fence as materialized (
+             select bucket from bucket where bucket = $1 and epoch = $5 for share)
+         update saga s set attention = $3, wake_at = now() + $4 * interval '1 millisecond',
+                version = s.version + 1, updated_at = now()
+          where s.bucket = $1 and s.saga_id = $2 and s.closed_status is null
+            and (s.bucket in (select bucket from fence)) is true",
+        bucket,
         saga_id,
         attention,
         wake_in_ms as f64,
+        fence.epoch(bucket),
     )
     .execute(pool)
     .await?;
