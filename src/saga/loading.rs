@@ -141,9 +141,11 @@ impl<E: Send + Sync + 'static> Core<E> {
     }
 
     async fn wake(self: &Arc<Self>, sagas: &[Uuid], items: &[Item]) -> sqlx::Result<usize> {
-        let loaded = load::wake(&self.drive, &self.ownership.fence(), sagas).await?;
-        let found = loaded.len();
-        self.resume(loaded, Arrival::Woken, items).await?;
+        let woken = load::wake(&self.drive, &self.ownership.fence(), sagas).await?;
+        let found = woken.suspended.len() + woken.running.len();
+        self.resume(woken.suspended, Arrival::Woken, items).await?;
+        // Whoever had it is gone, and an attempt of theirs may have been under way.
+        self.resume(woken.running, Arrival::Missed, items).await?;
         Ok(found)
     }
 

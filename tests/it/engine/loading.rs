@@ -75,3 +75,36 @@ async fn a_saga_that_cannot_be_read_is_shown_and_looked_at_again_later() {
                     and wake_at > now() + interval '1 minute'";
     until("it is set aside", async || (rig.number(aside).await == 1).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_saga_that_runs_by_its_row_and_is_woken_counts_the_attempt_that_may_have_been_under_way()
+{
+    let rig = Rig::new().await;
+    let engine = rig.engine().await;
+    let saga_id = plant_line(&rig, "started").await;
+    plant_row(&rig, saga_id, false).await;
+    // Found through its inbox, long before the sweep.
+    sqlx::query(
+        "insert into inbox (bucket, inbox_id, saga_id, kind, data)
+         select bucket, gen_random_uuid(), saga_id, 'retry', '{\"by\":\"ada\"}'
+           from saga where saga_id = $1",
+    )
+    .bind(saga_id)
+    .execute(rig.pool())
+    .await
+    .unwrap();
+    assert_eq!(rig.end(saga_id).await, "COMPLETED");
+    let expected = [
+        "started",
+        "taken_up",
+        "retry_requested",
+        "step_done a 2",
+        "step_done b 1",
+        "step_done c 1",
+        "closed",
+    ];
+    assert_eq!(rig.journal(saga_id).await, expected);
+    let attempts: Vec<u32> = rig.world.calls(saga_id).iter().map(|it| it.attempt).collect();
+    assert_eq!(attempts, [2, 1, 1]);
+    engine.stop(std::time::Duration::from_secs(10)).await;
+}
