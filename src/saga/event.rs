@@ -40,8 +40,8 @@ pub enum Event {
     CompensationDone { step: StepIndex, attempt: u32, output: Arc<RawValue> },
     /// The compensation did not succeed; it is tried again, without end.
     CompensationFailed { step: StepIndex, attempt: u32, detail: String, retry_in_ms: u64 },
-    /// Another replica went on where the last one was lost, or, `handed_over`, gave it away in order;
-    /// whatever attempt ran then counts.
+    /// A replica went on where another one was lost; or, `handed_over`, where none was: it had been given
+    /// away in order, or had been let go and taken back by the same process. Whatever attempt ran then counts.
     TakenUp { replica: String, handed_over: bool },
     /// A saga that keeps killing its replica was set aside.
     CrashLoop { takeovers: u32 },

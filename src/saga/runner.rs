@@ -81,11 +81,11 @@ impl<E: Send + Sync + 'static> Core<E> {
                 () = sleep(due_in) => {}
             }
         }
-        let mut alone = None;
+        let mut is_alone = false;
         let mut turn = Turn::Again;
         if arrival != Arrival::Woken && !matches!(running.state.direction, Direction::Closed(_)) {
-            alone = match self.wait_to_be_alone(&running).await {
-                Some(alone) => alone,
+            is_alone = match self.wait_to_be_alone(&running).await {
+                Some(is_alone) => is_alone,
                 None => return,
             };
             turn = self.take_up(&mut running, arrival).await;
@@ -95,18 +95,20 @@ impl<E: Send + Sync + 'static> Core<E> {
             if live.lost.is_cancelled() || self.drain.is_cancelled() || !is_ours {
                 return;
             }
-            turn = self.turn(&mut running).await;
-            alone = alone.filter(|_| !matches!(turn, Turn::Again));
+            turn = match std::mem::take(&mut is_alone) {
+                true => self.turn_alone(&mut running).await,
+                false => self.turn(&mut running).await,
+            };
         }
         if let Turn::Reload = turn {
             let saga_id = running.saga_id;
-            drop((running, alone));
+            drop(running);
             self.live.ask_to_reload(saga_id, Arrival::Missed);
             self.look_now.notify_one();
         }
     }
 
-    async fn turn(&self, running: &mut Running<E>) -> Turn {
+    pub(super) async fn turn(&self, running: &mut Running<E>) -> Turn {
         let items = running.presence.live.take_inbox();
         if !items.is_empty() {
             // Alone in its commit: whatever follows from it and is refused, this stays said.

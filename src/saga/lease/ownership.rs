@@ -18,10 +18,14 @@ pub const BUCKETS: usize = 256;
 /// writers at once the same ones.)
 const PLACINGS_A_BUCKET: usize = 256;
 
+/// Former selves that are remembered. Buckets of one that is forgotten come back as a dead replica's.
+const FORMER_BOOTS_MAX: usize = 16;
+
 /// What we believe to own. An epoch of 0 means: not ours.
 #[derive(Debug)]
 pub struct Ownership {
-    boot_id: RwLock<Uuid>,
+    /// Who we were since the process started, and last who we are.
+    boots: RwLock<Vec<Uuid>>,
     epochs: [AtomicI64; BUCKETS],
     placing: RwLock<Vec<u8>>,
     turn: AtomicUsize,
@@ -31,7 +35,7 @@ pub struct Ownership {
 impl Ownership {
     pub(in crate::saga) fn new() -> Self {
         Self {
-            boot_id: RwLock::new(Uuid::now_v7()),
+            boots: RwLock::new(vec![Uuid::now_v7()]),
             epochs: std::array::from_fn(|_| AtomicI64::new(0)),
             placing: RwLock::new(Vec::new()),
             turn: AtomicUsize::new(0),
@@ -40,7 +44,13 @@ impl Ownership {
     }
 
     pub(in crate::saga) fn boot_id(&self) -> Uuid {
-        *self.boot_id.read().unwrap_or_else(PoisonError::into_inner)
+        current(&self.boots.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Who this process was before it lost its lease, the last few times.
+    pub(in crate::saga) fn former_boots(&self) -> Vec<Uuid> {
+        let boots = self.boots.read().unwrap_or_else(PoisonError::into_inner);
+        boots.split_last().map_or_else(Vec::new, |(_, former)| former.to_vec())
     }
 
     /// The epoch of a bucket of ours.
@@ -78,8 +88,8 @@ impl Ownership {
         buckets: &[i16],
         held: &[(i16, i64)],
     ) -> bool {
-        let current = self.boot_id.read().unwrap_or_else(PoisonError::into_inner);
-        if *current != boot_id {
+        let boots = self.boots.read().unwrap_or_else(PoisonError::into_inner);
+        if current(&boots) != boot_id {
             return false;
         }
         for bucket in buckets.iter().filter(|it| !held.iter().any(|(held, _)| held == *it)) {
@@ -139,13 +149,20 @@ impl Ownership {
 
     /// Forgets everything; the next registration is a new replica's.
     pub(super) fn forget_all(&self) {
-        let mut boot_id = self.boot_id.write().unwrap_or_else(PoisonError::into_inner);
-        *boot_id = Uuid::now_v7();
+        let mut boots = self.boots.write().unwrap_or_else(PoisonError::into_inner);
+        if boots.len() > FORMER_BOOTS_MAX {
+            boots.remove(0);
+        }
+        boots.push(Uuid::now_v7());
         self.stop_placing();
         for epoch in &self.epochs {
             epoch.store(0, Ordering::Release);
         }
     }
+}
+
+fn current(boots: &[Uuid]) -> Uuid {
+    boots.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
