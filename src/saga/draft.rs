@@ -141,7 +141,13 @@ impl<E: Send + Sync + 'static> Draft<E> {
             }
             Err(StepError::InDoubt { detail, retry_after }) => {
                 let max = policy.attempts_max;
-                if is_last_attempt(&running.plan.shape, &self.state, step, attempt, max) {
+                let is_last = is_last_attempt(&running.plan.shape, &self.state, step, attempt, max);
+                if running.presence.live.has_cancel() && !self.state.past_pivot() {
+                    // What is turned back for is the cancellation, also when this was the last attempt.
+                    self.add(Event::AttemptFailed { step, attempt, detail, retry_in_ms: 0 });
+                } else if is_last {
+                    // One that was accepted and has not arrived here is found by the commit.
+                    self.unless_cancelled |= planned.kind != Kind::BestEffort;
                     self.add(Event::StepGivenUp { step, attempt, detail });
                 } else {
                     self.wait = Some(policy.delay(attempt, spread(), retry_after));

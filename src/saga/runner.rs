@@ -23,7 +23,7 @@ use super::{
 
 /// From this attempt on a failing compensation parks the saga; attempts go on.
 const COMPENSATION_ATTEMPTS_BEFORE_PARKING: u32 = 10;
-/// How long a saga waits for the cancellation that fenced off its pivot before it reads itself again. It
+/// How long a saga waits for the cancellation that fenced off its commit before it reads itself again. It
 /// stands in the inbox already.
 const CANCELLATION_WAIT: Duration = Duration::from_secs(5);
 /// How long a saga is left alone that cannot even be parked, or not be read.
@@ -188,8 +188,9 @@ impl<E: Send + Sync + 'static> Core<E> {
         }
     }
 
-    /// A cancellation was accepted before the commit that could not have been taken back. The step may
-    /// have happened all the same, so it counts as in doubt; then the request itself is waited for.
+    /// A cancellation was accepted before the commit that could not have been taken back, or that would have
+    /// given another reason. The step may have happened all the same, so it counts as in doubt; then the
+    /// request itself is waited for.
     async fn give_way(&self, running: &mut Running<E>, at_hand: Option<(StepIndex, u32)>) -> Turn {
         if let Some((step, attempt)) = at_hand {
             let detail = "a cancellation was accepted first".to_owned();

@@ -9,6 +9,7 @@ mod faults;
 mod feed;
 mod harness;
 mod loading;
+mod moods;
 mod replicas;
 mod rest;
 mod rig;
