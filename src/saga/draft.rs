@@ -131,7 +131,9 @@ impl<E: Send + Sync + 'static> Draft<E> {
             Err(StepError::Refused { code, detail })
                 if planned.kind == Kind::BestEffort || !self.state.past_pivot() =>
             {
-                self.add(Event::StepRefused { step, attempt, code, detail });
+                let in_doubt =
+                    self.state.steps.get(usize::from(step)).is_some_and(|it| it.in_doubt);
+                self.add(Event::StepRefused { step, attempt, code, detail, in_doubt });
             }
             Err(StepError::Refused { code: reason, detail })
             | Err(StepError::NeedsAttention { reason, detail }) => {

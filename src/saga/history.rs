@@ -248,7 +248,8 @@ fn compensation_status(state: &State, index: usize, trace: &Trace) -> Option<Ste
         return None;
     }
     match step.progress {
-        Progress::Pending | Progress::Refused => None,
+        Progress::Pending => None,
+        Progress::Refused if !step.in_doubt => None,
         _ if state.compensating() != Some(index) => Some(StepStatus::Pending),
         _ if trace.compensation_next_at.is_some() => Some(StepStatus::Waiting),
         _ => Some(StepStatus::Running),

@@ -8,6 +8,7 @@ mod keys;
 mod lists;
 mod misuse;
 mod operators;
+mod provider;
 mod races;
 mod reading;
 mod replicas;

@@ -11,6 +11,8 @@ pub(crate) enum Mood {
     Doubt { times: u32, happens: bool },
     /// The first attempts need a person.
     Attention { times: u32 },
+    /// The first answer is lost, and whether it happened is this; the second says that it did not.
+    DoubtThenRefuse { happens: bool },
     /// It happens, and no answer ever comes.
     Hang,
     /// No answer until it is asked to stop.

@@ -182,6 +182,15 @@ impl<const N: usize> Leg<N> {
                 }
                 return Err(StepError::in_doubt("the answer is lost"));
             }
+            Some(Mood::DoubtThenRefuse { happens }) => {
+                if happens {
+                    happen()?;
+                }
+                return Err(match count {
+                    1 => StepError::in_doubt("the answer is lost"),
+                    _ => StepError::refused("toy_refused", "no"),
+                });
+            }
             Some(Mood::Attention { times }) if count <= times => {
                 let (reason, detail) = ("toy_mismatch".into(), "a person is needed".into());
                 return Err(StepError::NeedsAttention { reason, detail });
