@@ -15,3 +15,4 @@ mod rest;
 mod rig;
 mod sagas;
 mod toys;
+mod views;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crema::saga::{Engine, EngineSettings, Policy, journal::CancelVerdict};
+use crema::saga::{Engine, EngineSettings, Policy, history::StepStatus, journal::CancelVerdict};
 use uuid::Uuid;
 
 use super::{
@@ -152,6 +152,9 @@ async fn a_crash_loop_is_parked_until_an_operator_asks_again() {
     assert_eq!(rig.world.count(saga_id, "b"), 1, "it was not tried again");
     let parked = "select count(*) from saga where attention = 'crash_loop' and wake_at is not null";
     assert_eq!(rig.number(parked).await, 1);
+    let view = engine.view(rig.pool(), saga_id).await.unwrap().unwrap().unwrap();
+    let b = view.step("b").unwrap();
+    assert_eq!((b.status, b.attempts), (StepStatus::Waiting, 8), "it is left alone");
     assert!(engine.retry(rig.pool(), saga_id, "ada", None).await.unwrap());
     assert_eq!(rig.end(saga_id).await, "COMPLETED");
     rig.audit().await;

@@ -19,6 +19,8 @@ pub(crate) enum Mood {
     Polite,
     /// In doubt at first, then like `Polite`.
     DoubtThenPolite { times: u32 },
+    /// The first answer is lost; then like `Gate`.
+    DoubtThenGate,
     /// Waits for [`World::open`], and then the answer is lost.
     GateThenDoubt,
     /// Waits for [`World::open`], then it happens.

@@ -202,6 +202,8 @@ impl<const N: usize> Leg<N> {
             Some(Mood::DoubtThenPolite { times }) if count <= times => {
                 return Err(StepError::in_doubt("the answer is lost"));
             }
+            Some(Mood::DoubtThenGate) if count > 1 => self.world.pass().await,
+            Some(Mood::DoubtThenGate) => return Err(StepError::in_doubt("the answer is lost")),
             Some(Mood::GateThenDoubt) => {
                 self.world.pass().await;
                 return Err(StepError::in_doubt("the answer is lost"));
@@ -277,6 +279,8 @@ impl<const N: usize> Step for Leg<N> {
                 return Err(StepError::NeedsAttention { reason, detail });
             }
             Some(Mood::Gate) => self.world.pass().await,
+            Some(Mood::DoubtThenGate) if count > 1 => self.world.pass().await,
+            Some(Mood::DoubtThenGate) => return Err(StepError::in_doubt("the answer is lost")),
             _ => {}
         }
         self.world.unhappen(cx.saga_id, NAMES[N]);
