@@ -10,6 +10,7 @@ mod feed;
 mod harness;
 mod loading;
 mod moods;
+mod partitions;
 mod replicas;
 mod rest;
 mod rig;
