@@ -15,10 +15,8 @@ use tokio::sync::Notify;
 /// 1.4 k orders/s at 64 in flight).
 const WAITING_FOR_SECOND_WRITER: usize = 256;
 
-/// Looks at a queue that does not grow before a batch is taken as gathered. A transition that is alone is most
-/// likely to stay so, and waits for each look.
+/// Looks at a queue that does not grow before a batch is taken as gathered.
 const QUIET_LOOKS: u32 = 3;
-const QUIET_LOOKS_ALONE: u32 = 0;
 
 /// Looks in all, so that a task which keeps its thread to itself cannot hold a batch back for long.
 const LOOKS_MAX: u32 = 256;
@@ -150,8 +148,9 @@ impl<T> Queue<T> {
             before = waiting;
             let elsewhere = coming + self.held.load(Ordering::Relaxed);
             let is_half = waiting >= WAITING_FOR_SECOND_WRITER && waiting >= elsewhere;
-            let looks = if waiting > 1 { QUIET_LOOKS } else { QUIET_LOOKS_ALONE };
-            if quiet > looks || is_half || waiting >= max {
+            // A transition that comes when nothing else is under way is alone, and would wait for every look.
+            let is_alone = waiting == 1 && elsewhere == 0;
+            if is_alone || quiet > QUIET_LOOKS || is_half || waiting >= max {
                 return;
             }
             tokio::task::yield_now().await;

@@ -7,7 +7,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -85,7 +85,8 @@ pub(in crate::saga) fn spawn_writers<E: Send + Sync + 'static>(
         let writer = Writer {
             queue: queue.clone(),
             settings: WriterSettings {
-                options: settings.options.clone().options(PLANS),
+                // How long batches take is measured by `LaneMeters`, for less.
+                options: settings.options.clone().options(PLANS).disable_statement_logging(),
                 ..settings.clone()
             },
             connection: None,
