@@ -96,3 +96,9 @@ pub(super) struct Journaled {
     pub(super) step: Option<String>,
     pub(super) attempt: Option<i64>,
 }
+
+/// Why an order stands where it does.
+#[derive(Debug, Deserialize)]
+pub(super) struct Why {
+    pub(super) why: String,
+}

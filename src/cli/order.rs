@@ -42,6 +42,11 @@ pub enum OrderCommand {
     },
     /// List orders, the newest first
     List(ListArgs),
+    /// Say why an order stands where it does
+    Why {
+        /// The order's id
+        id: String,
+    },
     /// Show an order's journal
     History {
         /// The order's id
@@ -157,6 +162,10 @@ pub(super) async fn run(
             show_order(client, &answer, json)?;
         }
         OrderCommand::List(args) => list(client, &args, json).await?,
+        OrderCommand::Why { id } => {
+            let answer = client.get(&["v1", "orders", &id, "why"], &[]).await?;
+            if json { show::json(&answer)? } else { show::why(&client.read(&answer)?)? }
+        }
         OrderCommand::History { id } => {
             let answer = client.get(&["v1", "orders", &id, "history"], &[]).await?;
             if json { show::json(&answer)? } else { show::history(&client.read(&answer)?)? }

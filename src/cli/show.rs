@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::Value;
 
-use super::answers::{History, Order, Page, Step};
+use super::answers::{History, Order, Page, Step, Why};
 
 /// A text of the server without what could steer a terminal: control characters, and those that
 /// turn the direction of writing.
@@ -62,6 +62,10 @@ pub(super) fn order(order: &Order) -> io::Result<()> {
     }
     to_right(&mut items, &[1, 2]);
     writeln!(io::stdout().lock(), "{facts}\n{items}\n{steps}")
+}
+
+pub(super) fn why(why: &Why) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{}", clean(&why.why))
 }
 
 pub(super) fn page(page: &Page) -> io::Result<()> {

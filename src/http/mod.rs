@@ -19,6 +19,7 @@ mod refusal;
 pub mod serve;
 pub mod service;
 mod wait;
+mod why;
 mod wire;
 
 use std::sync::Arc;
@@ -60,6 +61,7 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(history::routes())
         .merge(counter::routes())
         .merge(operators::routes())
+        .merge(why::routes())
 }
 
 /// All routes, without what surrounds them.

@@ -59,6 +59,6 @@ fn why(reason: Option<&str>) -> &str {
 
 /// An amount for people. Minor units are hundredths in the currencies that a coffee shop of this version
 /// takes (ISO 4217, exponent 2).
-fn amount(minor: i64, currency: &str) -> String {
+pub(super) fn amount(minor: i64, currency: &str) -> String {
     format!("{}.{:02} {currency}", minor / 100, minor % 100)
 }

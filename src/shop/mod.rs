@@ -19,6 +19,7 @@ mod query;
 pub mod rehearse;
 pub mod saga;
 pub mod view;
+pub mod why;
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -58,6 +59,7 @@ pub struct Shop {
     write: PgPool,
     menu: MenuCache,
     participants: Participants,
+    policies: saga::Policies,
     rehearsed: Rehearsed,
     code_length: AtomicUsize,
     in_flight: Arc<InFlight>,
@@ -173,6 +175,7 @@ impl Shop {
             write: pools.write,
             menu,
             participants,
+            policies,
             rehearsed,
             code_length: AtomicUsize::new(place::CODE_LENGTH_MIN),
             in_flight: Arc::default(),

@@ -12,6 +12,7 @@ use super::{
     menu::Menu,
     order::{Need, Order},
     view::{OrderView, id_floor, is_collectable},
+    why::Why,
 };
 use crate::saga::{
     history::SagaView,
@@ -52,6 +53,11 @@ impl Shop {
     /// An order as it stands.
     pub async fn find(&self, order_id: Uuid) -> Result<OrderView, ShopError> {
         self.views(&[order_id]).await?.pop().ok_or(ShopError::NotFound("order"))
+    }
+
+    /// Why an order stands where it does.
+    pub async fn why(&self, order_id: Uuid) -> Result<Why, ShopError> {
+        Ok(Why::of(&self.find(order_id).await?, &self.policies))
     }
 
     /// The status of an order, and whether that is final: one statement, for those who only wait.

@@ -17,3 +17,4 @@ mod replicas;
 mod scarce;
 mod start;
 mod streams;
+mod why;
