@@ -65,7 +65,7 @@ pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> 
     .await
     .context("the shop cannot be opened")?;
     let notices = CancellationToken::new();
-    background.spawn(shop.clone().send_notices(notices.clone()));
+    let telling = background.spawn(shop.clone().send_notices(notices.clone()));
 
     let (ready, readiness) = watch::channel(service::Readiness::Ready);
     background.spawn(tell_readiness(shop.clone(), ready, stopping.clone()));
@@ -89,6 +89,7 @@ pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> 
     stopping.cancel();
     server.await?;
     notices.cancel();
+    telling.await?;
     shop.close(DRAIN_ATTEMPTS).await;
     halt.cancel();
     background.close();

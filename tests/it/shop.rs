@@ -8,6 +8,7 @@ mod keys;
 mod lists;
 mod misuse;
 mod operators;
+mod outbox;
 mod races;
 mod reading;
 mod replicas;
