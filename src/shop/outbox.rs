@@ -55,10 +55,13 @@ impl Shop {
             let (shop, stop) = (self.clone(), stop.clone());
             sending.spawn(async move { shop.send_one(&notice, &stop).await });
         }
+        // All of them, also after an error: those that are left would be dropped with the set, cut off from
+        // the notifier or in the midst of the database.
+        let mut noted = Ok(());
         while let Some(sent) = sending.join_next().await {
-            sent.unwrap_or(Ok(()))?;
+            noted = noted.and(sent.unwrap_or(Ok(())));
         }
-        Ok(any)
+        noted.map(|()| any)
     }
 
     async fn send_one(&self, due: &outbox::Due, stop: &CancellationToken) -> sqlx::Result<()> {

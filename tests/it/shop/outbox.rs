@@ -1,5 +1,7 @@
 //! Notices of orders that ended badly: sent by whoever owns the order, beside everything else.
 
+use sqlx::Connection;
+
 use crate::world::{api::order_with, endpoint::Endpoint, house::House, until};
 
 /// A replica whose notices go to this endpoint, which may take its time.
@@ -36,4 +38,43 @@ async fn a_notice_on_its_way_holds_up_no_stop_and_is_due_again() {
     again.answer(204);
     until("it is noted down", async || stands(&house, &id).await.1.then_some(())).await;
     assert_eq!(stands(&house, &id).await, (1, true, false));
+}
+
+/// Whether an update of the outbox waits for somebody's lock.
+async fn waits_for_a_lock(house: &House) -> bool {
+    let sql = "select exists (select from pg_stat_activity where datname = current_database()
+                                 and wait_event_type = 'Lock' and query like '%update outbox%')";
+    sqlx::query_scalar(sql).fetch_one(&mut house.connection().await).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_notice_that_cannot_be_noted_down_does_not_cut_off_the_others() {
+    let mut endpoint = Endpoint::open().await;
+    let house = house_of(&endpoint).await;
+    let (api, declined) = (house.api(), order_with(&[("rehearse.payment", "decline")]));
+    for _ in 0..2 {
+        api.place(&declined).await;
+        let delivery = endpoint.next().await;
+        let id = delivery.message_id.clone();
+        delivery.answer(204);
+        until("it is noted down", async || stands(&house, &id).await.1.then_some(())).await;
+    }
+    // Both once more, in one round.
+    let again = "update outbox set sent_at = null, next_attempt_at = now()";
+    sqlx::query(again).execute(&mut house.connection().await).await.unwrap();
+    let (first, second) = (endpoint.next().await, endpoint.next().await);
+
+    let mut locking = house.connection().await;
+    let mut lock = locking.begin().await.unwrap();
+    let sql = "select from outbox where message_id = $1 for update";
+    sqlx::query(sql).bind(&first.message_id).execute(&mut *lock).await.unwrap();
+    first.answer(204);
+    until("it waits", async || waits_for_a_lock(&house).await.then_some(())).await;
+    until("it waits no more", async || (!waits_for_a_lock(&house).await).then_some(())).await;
+    lock.rollback().await.unwrap();
+
+    let id = second.message_id.clone();
+    assert!(!second.is_given_up(), "the other send was cut off");
+    second.answer(204);
+    until("it is noted down", async || stands(&house, &id).await.1.then_some(())).await;
 }

@@ -32,6 +32,11 @@ impl Delivery {
         // Whoever sent it may have given up.
         let _ = self.answer.send(StatusCode::from_u16(status).unwrap());
     }
+
+    /// Whether whoever sent it has gone.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.answer.is_closed()
+    }
 }
 
 /// A receiver of notices. It ends when dropped.
