@@ -1,5 +1,6 @@
 //! A running service, put together and taken apart: database, participants, shop, counter.
 
+mod hosted;
 mod parts;
 mod played;
 mod signals;

@@ -11,6 +11,7 @@ mod operators;
 mod outbox;
 mod races;
 mod reading;
+mod rehearsal;
 mod replicas;
 mod scarce;
 mod start;
