@@ -7,6 +7,7 @@ mod hostile;
 mod keys;
 mod lists;
 mod misuse;
+mod notices;
 mod operators;
 mod outbox;
 mod races;
