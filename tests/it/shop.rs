@@ -10,6 +10,7 @@ mod misuse;
 mod notices;
 mod operators;
 mod outbox;
+mod plans;
 mod races;
 mod reading;
 mod rehearsal;
