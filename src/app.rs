@@ -1,6 +1,9 @@
 //! A running service, put together and taken apart: database, participants, shop, counter.
 
+mod hosted;
+mod parts;
 mod played;
+mod signals;
 
 use std::{
     io::{ErrorKind, Write as _},
@@ -11,91 +14,145 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use sqlx::postgres::PgConnectOptions;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{RehearseArgs, ServeConfig, StepSettings, Surroundings, limits, steps::time_or},
+    config::{RehearseArgs, ServeConfig, Surroundings},
     http::{self, Counter, service},
-    postgres::{self, ClusterConfig, Database, PoolSpec, Source},
+    postgres::{self, ClusterConfig, Database, Source},
     rehearsal,
-    saga::{EngineSettings, Policy, lease::LeaseSettings},
-    shop::{Opening, Pools, Shop, rehearse::Rehearsed, saga::Policies},
+    shop::{Opening, Pools, Shop, rehearse::Rehearsed},
     telemetry::Metrics,
 };
 
 /// Of the ten seconds that a stop may take, what requests in flight get, and then attempts in flight.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(4);
 const DRAIN_ATTEMPTS: Duration = Duration::from_secs(2);
-/// How often the pools are sampled.
-const POOL_SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// How often readiness is told anew.
 const READINESS_EVERY: Duration = Duration::from_millis(250);
 
-/// Runs the service until SIGTERM or Ctrl-C.
+/// Runs the service until SIGTERM or Ctrl-C, which may come at any time, also before it is open.
 pub async fn serve(config: ServeConfig, metrics: Metrics) -> anyhow::Result<()> {
+    let asked = signals::asked_to_stop()?;
     let listener = bind(config.listen).await?;
+    let Some(database) = open_database(&config, &asked).await? else {
+        tracing::info!("stopped before the database was open");
+        return Ok(());
+    };
+    let served = on_database(&config, metrics, listener, &database, &asked).await;
+    // Also after an error: a private Postgres that nobody else uses must not go on alone.
+    let database_stopped = database.close().await;
+    served?;
+    tracing::info!(database_stopped = database_stopped?, "stopped");
+    Ok(())
+}
+
+/// Serves on a database that is open. Nothing that it started is left when it returns, whatever it returns.
+async fn on_database(
+    config: &ServeConfig,
+    metrics: Metrics,
+    listener: TcpListener,
+    database: &Database,
+    asked: &CancellationToken,
+) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    let database = open_database(&config).await?;
-    let stopping = CancellationToken::new();
-    let halt = CancellationToken::new();
-    let background = TaskTracker::new();
+    let (background, halt) = (TaskTracker::new(), CancellationToken::new());
     if let Some(cluster) = database.cluster() {
         background.spawn(postgres::supervise(cluster, halt.clone()));
     }
     background.spawn(metrics.clone().upkeep(halt.clone()));
-    let pools = pools(&database);
-    background.spawn(sample_pools(pools.clone(), halt.clone()));
-    let addresses = played::stand_ins(&config, &pools, &background, &halt);
-    played::await_stand_ins(&config, &addresses).await;
-    let rehearsed = played::rehearsed(&config);
-    let policies = policies(&config.steps);
-    let shop = Shop::open(Opening {
+    let pools = parts::pools(database);
+    background.spawn(parts::sample_pools(pools.clone(), halt.clone()));
+    let start = Start {
+        config: config.clone(),
+        address,
         options: database.connect_options(),
         pools,
-        participants: played::participants(&config, &addresses, &policies)?,
-        rehearsed,
-        policies,
-        engine: engine_settings(&config, address),
-    })
-    .await
-    .context("the shop cannot be opened")?;
-    let notices = CancellationToken::new();
-    background.spawn(shop.clone().send_notices(notices.clone()));
-
-    let (ready, readiness) = watch::channel(service::Readiness::Ready);
-    background.spawn(tell_readiness(shop.clone(), ready, stopping.clone()));
-    let tasks = TaskTracker::new();
-    let counter = Counter {
-        shop: shop.clone(),
-        require_idempotency_key: config.require_idempotency_key,
-        tasks: tasks.clone(),
-        stop: stopping.clone(),
+        background: background.clone(),
+        halt: halt.clone(),
+        asked: asked.clone(),
     };
-    let yaml = http::openapi_yaml().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let service = service::Service { readiness, metrics, openapi_yaml: yaml.into() };
-    let mut limits = config.http.clone();
-    limits.drain_timeout = limits.drain_timeout.min(DRAIN_REQUESTS);
-    let router = http::with_layers(http::router(counter, service), &limits);
-    announce(address, &database, rehearsed)?;
-    let server = tokio::spawn(http::serve::serve(listener, router, limits, stopping.clone()));
-
-    wait_for_signal().await?;
-    tracing::info!("stopping");
-    stopping.cancel();
-    server.await?;
-    notices.cancel();
-    shop.close(DRAIN_ATTEMPTS).await;
+    let served = match signals::unless_stopped(tokio::spawn(start.shop()), asked).await {
+        Ok(Some(shop)) => {
+            let served = with_shop(config, metrics, listener, database, &shop, asked).await;
+            shop.close(DRAIN_ATTEMPTS).await;
+            served
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
     halt.cancel();
     background.close();
     background.wait().await;
-    let stopped = database.close().await?;
-    tracing::info!(database_stopped = stopped, "stopped");
-    Ok(())
+    served
+}
+
+/// What a shop is started with.
+struct Start {
+    config: ServeConfig,
+    address: SocketAddr,
+    options: PgConnectOptions,
+    pools: Pools,
+    background: TaskTracker,
+    halt: CancellationToken,
+    asked: CancellationToken,
+}
+
+impl Start {
+    /// Finds or hosts the participants, and opens the shop.
+    async fn shop(self) -> anyhow::Result<Arc<Shop>> {
+        let Self { config, address, options, pools, background, halt, asked } = self;
+        let addresses = played::stand_ins(&config, &pools, &background, &halt);
+        asked.run_until_cancelled(played::await_stand_ins(&config, &addresses)).await;
+        let policies = parts::policies(&config.steps);
+        let opening = Opening {
+            options,
+            pools,
+            participants: played::participants(&config, &addresses, &policies)?,
+            rehearsed: played::rehearsed(&config),
+            policies,
+            engine: parts::engine_settings(&config, address),
+        };
+        Shop::open(opening).await.context("the shop cannot be opened")
+    }
+}
+
+/// Opens the counter until it is asked to stop. The shop is left open.
+async fn with_shop(
+    config: &ServeConfig,
+    metrics: Metrics,
+    listener: TcpListener,
+    database: &Database,
+    shop: &Arc<Shop>,
+    asked: &CancellationToken,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let openapi_yaml = http::openapi_yaml().map_err(|error| anyhow::anyhow!("{error}"))?.into();
+    announce(address, database, played::rehearsed(config))?;
+    let stopping = asked.child_token();
+    let (ready, readiness) = watch::channel(service::Readiness::Ready);
+    let counter = Counter {
+        shop: shop.clone(),
+        require_idempotency_key: config.require_idempotency_key,
+        tasks: TaskTracker::new(),
+        stop: stopping.clone(),
+    };
+    let service = service::Service { readiness, metrics, openapi_yaml };
+    let mut limits = config.http.clone();
+    limits.drain_timeout = limits.drain_timeout.min(DRAIN_REQUESTS);
+    let router = http::with_layers(http::router(counter, service), &limits);
+    let telling_readiness = tokio::spawn(tell_readiness(shop.clone(), ready, stopping.clone()));
+    let notices = CancellationToken::new();
+    let telling = tokio::spawn(shop.clone().send_notices(notices.clone()));
+
+    let served = tokio::spawn(http::serve::serve(listener, router, limits, stopping)).await;
+    tracing::info!("stopping");
+    notices.cancel();
+    telling.await?;
+    telling_readiness.await?;
+    Ok(served?)
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -111,30 +168,44 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-async fn open_database(config: &ServeConfig) -> anyhow::Result<Database> {
-    let source = match &config.database_url {
-        Some(url) => Source::Url(url.clone()),
+/// The database, up to date; none when it is asked to stop meanwhile. A private Postgres is running only if
+/// there is one.
+async fn open_database(
+    config: &ServeConfig,
+    asked: &CancellationToken,
+) -> anyhow::Result<Option<Database>> {
+    let opened = match &config.database_url {
+        // Its one connection is its own, so that it may be dropped.
+        Some(url) => {
+            let source = Source::Url(url.clone());
+            asked.run_until_cancelled(Database::open(&source)).await
+        }
         None => {
-            let bin_dir = config.pg_bin.clone();
-            Source::Private(ClusterConfig {
-                bin_dir,
-                ..ClusterConfig::new(config.data_dir.join("postgres"))
-            })
+            let base = config.data_dir.join("postgres");
+            let (bin_dir, stop) = (config.pg_bin.clone(), asked.clone());
+            let config = ClusterConfig { bin_dir, stop, ..ClusterConfig::new(base) };
+            Some(Database::open(&Source::Private(config)).await)
         }
     };
-    let database = Database::open(&source).await?;
+    let database = match opened {
+        None | Some(Err(postgres::Error::Interrupted)) => return Ok(None),
+        Some(opened) => opened?,
+    };
     let ready = async {
         let durability = database.check_durability(config.unsafe_durability).await?;
         tracing::info!(database = database.target(), %durability, "database");
         database.migrate().await
     };
-    match ready.await {
-        Ok(()) => Ok(database),
-        Err(error) => {
-            // Give the cluster back before saying why.
-            let _ = database.close().await;
-            Err(error.into())
-        }
+    // What a migration has not committed when its connection is dropped is undone.
+    let ready = asked.run_until_cancelled(ready).await;
+    if matches!(ready, Some(Ok(()))) {
+        return Ok(Some(database));
+    }
+    // Give the cluster back before saying why.
+    let _ = database.close().await;
+    match ready {
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(())) | None => Ok(None),
     }
 }
 
@@ -157,78 +228,11 @@ async fn tell_readiness(
             }
         });
         tokio::select! {
+            // Nobody is left who could ask.
+            () = ready.closed() => return,
             () = stopping.cancelled(), if !stopping.is_cancelled() => {}
             () = tokio::time::sleep(READINESS_EVERY) => {}
         }
-        if stopping.is_cancelled() && ready.is_closed() {
-            return;
-        }
-    }
-}
-
-/// Samples what a caller would wait for a connection now. Where one is free that is nothing, and costs no
-/// query.
-async fn sample_pools(pools: Pools, halt: CancellationToken) {
-    let mut ticks = tokio::time::interval(POOL_SAMPLE_EVERY);
-    loop {
-        tokio::select! {
-            () = halt.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        for (name, pool) in
-            [("read", &pools.read), ("write", &pools.write), ("drive", &pools.drive)]
-        {
-            let started = tokio::time::Instant::now();
-            let is_free = pool.num_idle() > 0 || pool.size() < pool.options().get_max_connections();
-            if !is_free {
-                // An error is a wait that was in vain, and counts in full.
-                drop(pool.acquire().await);
-            }
-            metrics::histogram!("crema_pool_wait_seconds", "pool" => name)
-                .record(started.elapsed().as_secs_f64());
-        }
-    }
-}
-
-fn pools(database: &Database) -> Pools {
-    let pool = |role, max_connections, read_only| {
-        let statement_timeout = Duration::from_secs(if read_only { 5 } else { 30 });
-        database.pool(PoolSpec { role, max_connections, statement_timeout, read_only })
-    };
-    Pools {
-        read: pool("read", limits::POOL_READ_CONNECTIONS, true),
-        write: pool("write", limits::POOL_WRITE_CONNECTIONS, false),
-        drive: pool("drive", limits::POOL_DRIVE_CONNECTIONS, false),
-    }
-}
-
-fn engine_settings(config: &ServeConfig, address: SocketAddr) -> EngineSettings {
-    let name = config.replica_name.clone().unwrap_or_else(|| address.to_string());
-    let lease = LeaseSettings::of(config.lease);
-    let handover_timeout = Duration::from_secs(1);
-    EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
-}
-
-/// The steps' policies: the house's own, and over them what was said.
-fn policies(said: &StepSettings) -> Policies {
-    let usual = Policies::default();
-    let paced = |policy: Policy, attempts: Option<u32>, timeout| Policy {
-        attempts_max: attempts.unwrap_or(policy.attempts_max),
-        start_to_close: time_or(timeout, policy.start_to_close),
-        backoff: time_or(said.retry_backoff, policy.backoff),
-        backoff_max: time_or(said.retry_backoff_max, policy.backoff_max),
-        ..policy
-    };
-    let silence = usual.preparation.heartbeat.map(|it| time_or(said.preparation_silence, it));
-    let preparation = Policy { heartbeat: silence, ..usual.preparation };
-    Policies {
-        payment: paced(usual.payment, said.payment_attempts, said.payment_timeout),
-        preparation: paced(preparation, said.preparation_attempts, said.preparation_timeout),
-        notification: paced(
-            usual.notification,
-            said.notification_attempts,
-            said.notification_timeout,
-        ),
     }
 }
 
@@ -253,26 +257,9 @@ fn announce(address: SocketAddr, database: &Database, rehearsed: Rehearsed) -> a
     Ok(())
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    // Whoever asks twice does not want to wait.
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(130);
-    });
-    Ok(())
-}
-
 /// Runs the stand-in participants by themselves until SIGTERM or Ctrl-C.
 pub async fn rehearse(args: RehearseArgs) -> anyhow::Result<()> {
+    let asked = signals::asked_to_stop()?;
     let dir: PathBuf = match args.data_dir {
         Some(dir) => dir,
         None => Surroundings::here()
@@ -285,9 +272,5 @@ pub async fn rehearse(args: RehearseArgs) -> anyhow::Result<()> {
     let listener = bind(args.listen).await?;
     let address = listener.local_addr()?;
     writeln!(std::io::stdout().lock(), "The rehearsal plays at http://{address}")?;
-    let stop = CancellationToken::new();
-    let play = tokio::spawn(rehearsal::serve(listener, dir.join("rehearsal.jsonl"), stop.clone()));
-    wait_for_signal().await?;
-    stop.cancel();
-    Ok(play.await??)
+    Ok(rehearsal::serve(listener, dir.join("rehearsal.jsonl"), asked).await?)
 }

@@ -13,6 +13,7 @@ mod database;
 mod durability;
 mod error;
 mod initdb;
+mod locks;
 mod owner;
 mod postmaster;
 mod target;

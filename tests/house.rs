@@ -12,5 +12,7 @@ mod rooms;
 mod shape;
 #[path = "house/source.rs"]
 mod source;
+#[path = "house/waiting.rs"]
+mod waiting;
 #[path = "house/yaml.rs"]
 mod yaml;

@@ -5,7 +5,7 @@ use crema::{
     saga::{Close, Cx, Done, Ending, Lane, Saga, Step, StepError},
     shop::{
         books::{self, Effect, Money, Placing},
-        message,
+        message::{self, End},
         order::{Need, Order},
     },
 };
@@ -64,7 +64,8 @@ fn saga() -> Saga<Input, Effect> {
 
 fn closing(input: &Input, ending: &Ending<'_>) -> Close<Effect> {
     let status = if ending.cause.is_none() { "COMPLETED" } else { "FAILED" };
-    let notice = message::notice(ending.saga_id, &input.order, status, ending.cause);
+    let end = End { status, reason: ending.cause, returned: None };
+    let notice = message::notice(ending.saga_id, &input.order, end);
     Close { status, reason: None, effects: vec![Effect::Notice(notice)], lane: Lane::Own }
 }
 

@@ -6,9 +6,9 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
+use super::hosted::{Hosted, ROLES};
 use crate::{
     config::{Participant as Played, Rehearsal, ServeConfig},
-    rehearsal::{self, Role},
     saga::Policy,
     shop::{
         Pools,
@@ -16,15 +16,11 @@ use crate::{
         notices::{Notifier, Webhook},
         participant::{Limits, Participant},
         payments::Payments,
-        rehearse::{self, Rehearsed},
+        rehearse::Rehearsed,
         saga::{Notices, Participants, Policies},
     },
 };
 
-/// How often a replica that does not host the rehearsal asks where it is.
-const ADDRESS_EVERY: Duration = Duration::from_secs(5);
-/// How often it asks while it does not know: orders wait for the answer.
-const ADDRESS_SOON: Duration = Duration::from_millis(250);
 /// How long the start waits for the rehearsal to appear: twice what it takes to notice that a host is gone.
 const STAND_INS_WAIT: Duration = Duration::from_secs(5);
 /// What the rehearsal's notices are signed with when nobody set a secret: its receiver checks nothing.
@@ -44,8 +40,6 @@ pub(super) fn rehearsed(config: &ServeConfig) -> Rehearsed {
 /// our own the address changes when its host dies and another replica takes over.
 pub(super) type Addresses = [watch::Receiver<Option<Url>>; 3];
 
-const ROLES: [Role; 3] = [Role::Payment, Role::Kitchen, Role::Notifier];
-
 /// Finds the stand-ins, or hosts them.
 pub(super) fn stand_ins(
     config: &ServeConfig,
@@ -60,64 +54,15 @@ pub(super) fn stand_ins(
     let channels = ROLES.map(|role| watch::channel(root.map(|it| role.address(it))));
     let addresses = channels.each_ref().map(|(_, receiver)| receiver.clone());
     if config.rehearsal == Rehearsal::Own {
-        let (hosting, hosted) = watch::channel(None);
-        let publish = move |url| {
-            hosting.send_replace(Some(url));
+        let hosted = Hosted {
+            pool: pools.write.clone(),
+            dir: config.data_dir.join("rehearsal"),
+            known: channels.map(|(sender, _)| sender),
+            halt: halt.clone(),
         };
-        let host = rehearsal::host(config.data_dir.join("rehearsal"), halt.clone(), publish);
-        background.spawn(async move {
-            if let Err(error) = host.await {
-                tracing::error!(%error, "the rehearsal cannot be hosted here");
-            }
-        });
-        let known = channels.map(|(sender, _)| sender);
-        background.spawn(follow_address(pools.write.clone(), hosted, known, halt.clone()));
+        background.spawn(hosted.attend());
     }
     addresses
-}
-
-/// Tells the others where our rehearsal is, or asks them where theirs is.
-async fn follow_address(
-    pool: sqlx::PgPool,
-    mut hosted: watch::Receiver<Option<Url>>,
-    known: [watch::Sender<Option<Url>>; 3],
-    halt: CancellationToken,
-) {
-    loop {
-        let ours = hosted.borrow_and_update().clone();
-        match shared_address(&pool, ours.as_ref()).await {
-            Ok(root) => {
-                for (role, sender) in ROLES.iter().zip(&known) {
-                    let address = root.as_ref().map(|it| role.address(it));
-                    sender.send_if_modified(|it| {
-                        let moved = *it != address;
-                        *it = address;
-                        moved
-                    });
-                }
-            }
-            Err(error) => tracing::debug!(%error, "the rehearsal's address is asked for again"),
-        }
-        let is_known = known.iter().all(|it| it.borrow().is_some());
-        let pause = if is_known { ADDRESS_EVERY } else { ADDRESS_SOON };
-        tokio::select! {
-            () = halt.cancelled() => return,
-            _ = hosted.changed(), if ours.is_none() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-/// The address that the replicas share, which is ours if we host the rehearsal.
-async fn shared_address(pool: &sqlx::PgPool, ours: Option<&Url>) -> sqlx::Result<Option<Url>> {
-    let shared = rehearse::address(pool).await?;
-    match ours {
-        Some(url) if shared.as_ref() != Some(url) => {
-            rehearse::publish_address(pool, url).await?;
-            Ok(Some(url.clone()))
-        }
-        _ => Ok(shared),
-    }
 }
 
 /// Lets the stand-ins appear before orders need them. Should they take long, orders wait for them instead.

@@ -174,8 +174,11 @@ async fn of_shop(State(counter): State<Counter>, headers: HeaderMap) -> Result<R
 /// The position, if nothing after it is lost.
 async fn whole_after(counter: &Counter, mut cursor: Cursor) -> Result<Cursor, Problem> {
     let pool = counter.shop.read_pool().clone();
-    let looking = async move { cursor.is_whole(&pool).await.map(|is_whole| (cursor, is_whole)) };
-    match counter.tasks.spawn(looking).await {
+    let looked = counter.tasks.spawn(async move {
+        let is_whole = cursor.is_whole(&pool).await;
+        is_whole.map(|is_whole| (cursor, is_whole))
+    });
+    match looked.await {
         Ok(Ok((cursor, true))) => Ok(cursor),
         Ok(Ok((_, false))) => Err(Problem::new(
             Code::CursorExpired,

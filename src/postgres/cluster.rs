@@ -1,9 +1,8 @@
 //! The private cluster: opening (creating, starting or adopting), sharing, supervising, closing.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    fs::{self, File, TryLockError},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,6 +15,7 @@ use super::{
     binaries,
     error::{At, Error, Result},
     initdb,
+    locks::{lock_file, lock_for_start},
     owner::{Owner, resolve},
     postmaster::{PORT, Places, SOCKET_PATH_MAX_BYTES},
 };
@@ -56,12 +56,15 @@ pub struct ClusterConfig {
     pub bin_dir: Option<PathBuf>,
     /// `name=value` settings of the server, stronger than [`SETTINGS`].
     pub settings: Vec<String>,
+    /// Breaks off an opening that is under way, which then leaves no server behind that nobody uses.
+    pub stop: CancellationToken,
 }
 
 impl ClusterConfig {
     /// A cluster in the folder `base`, run by whatever programs are found, with [`SETTINGS`].
     pub fn new(base: impl Into<PathBuf>) -> Self {
-        Self { base: base.into(), bin_dir: None, settings: Vec::new() }
+        let stop = CancellationToken::new();
+        Self { base: base.into(), bin_dir: None, settings: Vec::new(), stop }
     }
 }
 
@@ -103,24 +106,18 @@ impl Cluster {
             return Err(Error::SocketPath(places.base));
         }
         owner.mkdir(&places.sockets)?;
-        let start = lock_for_start(&places.base, &owner)?;
+        let start = lock_for_start(&places.base, &owner, &config.stop)?;
         let share = lock_file(&places.base, "users.lock", &owner)?;
         share.lock_shared().at(&places.base)?;
-        let how = match places.running() {
-            Some(pid) => {
-                places.wait_ready(pid, None)?;
-                places.must_be_ours(pid)?;
-                How::Adopted
-            }
-            None if places.data.join("PG_VERSION").exists() => {
-                start_server(&config, &places, &owner)?;
-                How::Started
-            }
-            None => {
-                let bin = find_programs(&config, &places, &owner)?;
-                initdb::create(&bin, &places.base, &owner, &start)?;
-                start_server(&config, &places, &owner)?;
-                How::Created
+        let how = match bring_up(&config, &places, &owner, &start) {
+            Ok(how) => how,
+            Err(error) => {
+                // A server that was left alone, and was to be adopted, is not left alone once more.
+                let ours = places.running().is_some_and(|pid| places.must_be_ours(pid).is_ok());
+                if ours && let Err(also) = leave(&places, &share, &owner) {
+                    tracing::warn!(error = %also, "the private PostgreSQL was not stopped");
+                }
+                return Err(error);
             }
         };
         let password = fs::read_to_string(&places.password).at(&places.password)?.into();
@@ -141,12 +138,13 @@ impl Cluster {
             return Err(Error::Vanished(self.places.data.clone()));
         }
         let owner = Owner::choose(&self.places.data)?;
-        let _start = lock_for_start(&self.places.base, &owner)?;
+        let never = CancellationToken::new();
+        let _start = lock_for_start(&self.places.base, &owner, &never)?;
         if let Some(pid) = self.places.running() {
-            self.places.wait_ready(pid, None)?; // another process was faster
+            self.places.wait_ready(pid, None, &never)?; // another process was faster
             return Ok(false);
         }
-        start_server(&self.config, &self.places, &owner)?;
+        start_server(&self.config, &self.places, &owner, &never)?;
         Ok(true)
     }
 
@@ -156,20 +154,10 @@ impl Cluster {
         let mut share = self.share();
         let Some(lock) = share.as_ref() else { return Ok(false) };
         let owner = Owner::choose(&self.places.data)?;
-        let _start = lock_for_start(&self.places.base, &owner)?;
-        // said, not left to the end of the file: a child that is just being started holds a copy of it
-        lock.unlock().at(&self.places.base)?;
+        let _start = lock_for_start(&self.places.base, &owner, &CancellationToken::new())?;
+        let stopped = leave(&self.places, lock, &owner)?;
         *share = None;
-        let others = lock_file(&self.places.base, "users.lock", &owner)?;
-        match others.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(false),
-            Err(TryLockError::Error(e)) => return Err(e).at(&self.places.base),
-        }
-        match self.places.running() {
-            Some(pid) => self.places.stop(pid).map(|()| true),
-            None => Ok(false),
-        }
+        Ok(stopped)
     }
 
     /// How this process came by the server.
@@ -233,7 +221,49 @@ pub async fn supervise(cluster: Arc<Cluster>, stop: CancellationToken) {
     }
 }
 
-fn start_server(config: &ClusterConfig, places: &Places, owner: &Owner) -> Result<()> {
+/// Has the server run: the one that is there, one that is started, or one that is made.
+fn bring_up(config: &ClusterConfig, places: &Places, owner: &Owner, start: &File) -> Result<How> {
+    if let Some(pid) = places.running() {
+        places.wait_ready(pid, None, &config.stop)?;
+        places.must_be_ours(pid)?;
+        return Ok(How::Adopted);
+    }
+    let how = if places.data.join("PG_VERSION").exists() {
+        How::Started
+    } else {
+        let bin = find_programs(config, places, owner)?;
+        initdb::create(&bin, &places.base, owner, start)?;
+        How::Created
+    };
+    start_server(config, places, owner, &config.stop)?;
+    Ok(how)
+}
+
+/// Gives up a share; the last one out stops the server. True if it was stopped. The caller holds `start.lock`.
+fn leave(places: &Places, share: &File, owner: &Owner) -> Result<bool> {
+    // said, not left to the end of the file: a child that is just being started holds a copy of it
+    share.unlock().at(&places.base)?;
+    let others = lock_file(&places.base, "users.lock", owner)?;
+    match others.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(e)) => return Err(e).at(&places.base),
+    }
+    match places.running() {
+        Some(pid) => places.stop(pid).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+fn start_server(
+    config: &ClusterConfig,
+    places: &Places,
+    owner: &Owner,
+    stop: &CancellationToken,
+) -> Result<()> {
+    if stop.is_cancelled() {
+        return Err(Error::Interrupted);
+    }
     if !places.password.exists() {
         let (data, password) = (places.data.clone(), places.password.clone());
         return Err(Error::NoPassword { data, password });
@@ -241,7 +271,7 @@ fn start_server(config: &ClusterConfig, places: &Places, owner: &Owner) -> Resul
     let bin = find_programs(config, places, owner)?;
     let settings: Vec<String> =
         SETTINGS.iter().map(ToString::to_string).chain(config.settings.iter().cloned()).collect();
-    places.start(&bin, owner, &settings)
+    places.start(&bin, owner, &settings, stop)
 }
 
 /// The programs that suit the cluster, which the server's user can get at.
@@ -252,28 +282,4 @@ fn find_programs(config: &ClusterConfig, places: &Places, owner: &Owner) -> Resu
     let bin = resolve(&bin)?;
     owner.must_reach(&bin, "--pg-bin")?;
     Ok(bin)
-}
-
-/// Waits for its turn to create, start or stop.
-fn lock_for_start(base: &Path, owner: &Owner) -> Result<File> {
-    let file = lock_file(base, "start.lock", owner)?;
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => {}
-        Err(TryLockError::Error(e)) => return Err(e).at(&base.join("start.lock")),
-    }
-    tracing::info!(
-        "another process is starting or stopping the private PostgreSQL: waiting for it"
-    );
-    file.lock().at(&base.join("start.lock"))?;
-    Ok(file)
-}
-
-fn lock_file(base: &Path, name: &str, owner: &Owner) -> Result<File> {
-    let path = base.join(name);
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true).mode(0o600);
-    let file = options.open(&path).at(&path)?;
-    owner.own(&path)?;
-    Ok(file)
 }

@@ -191,7 +191,7 @@ pub enum Error {
         /// The settings found.
         settings: String,
     },
-    /// A blocking task was lost: the runtime is shutting down.
+    /// Asked to stop while it was being opened, or a blocking task was lost: the program is ending.
     #[error("interrupted: the program is ending")]
     Interrupted,
 }

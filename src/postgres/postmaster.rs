@@ -15,6 +15,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     error::{At, Error, Result},
@@ -30,7 +31,8 @@ pub(super) const SOCKET_PATH_MAX_BYTES: usize = 100;
 const START_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a fast shutdown, with its checkpoint, or the end of a dead server's children may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(5);
+/// Between two looks at what other processes do.
+pub(super) const POLL: Duration = Duration::from_millis(5);
 /// A server log longer than this is set aside at the next start; one older log is kept.
 const LOG_MAX_BYTES: u64 = 10 * 1024 * 1024;
 
@@ -98,8 +100,15 @@ impl Places {
         Err(Error::Foreign { data: self.data.clone(), pid, why })
     }
 
-    /// Starts the server and waits until it is ready. The caller holds `start.lock`.
-    pub(super) fn start(&self, bin: &Path, owner: &Owner, settings: &[String]) -> Result<()> {
+    /// Starts the server and waits until it is ready; one that does not get there, or not before `stop`, is
+    /// ended. The caller holds `start.lock`.
+    pub(super) fn start(
+        &self,
+        bin: &Path,
+        owner: &Owner,
+        settings: &[String],
+        stop: &CancellationToken,
+    ) -> Result<()> {
         self.clear_stale()?;
         let log = self.open_log()?;
         let program = bin.join("postgres");
@@ -112,16 +121,24 @@ impl Places {
         command.stdout(log.try_clone().at(&self.log)?).stderr(log);
         let mut child = command.spawn().at(&program)?;
         let pid = i32::try_from(child.id()).unwrap_or_default();
-        let ready = self.wait_ready(pid, Some(&mut child));
+        let ready = self.wait_ready(pid, Some(&mut child), stop);
+        if ready.is_err() {
+            end(&mut child, &self.data)?;
+        }
         // reaped when it ends, for a zombie looks alive to `kill(pid, 0)`
         let reaper = thread::Builder::new().name("postgres-reaper".to_owned());
         reaper.spawn(move || child.wait()).at(&program)?;
         ready
     }
 
-    /// Waits until connections are accepted (line 8 of `postmaster.pid`). `child` is given when the
-    /// server is our own child process.
-    pub(super) fn wait_ready(&self, pid: i32, mut child: Option<&mut Child>) -> Result<()> {
+    /// Waits until connections are accepted (line 8 of `postmaster.pid`), not beyond `stop`. `child` is given
+    /// when the server is our own child process.
+    pub(super) fn wait_ready(
+        &self,
+        pid: i32,
+        mut child: Option<&mut Child>,
+        stop: &CancellationToken,
+    ) -> Result<()> {
         let (since, mut told) = (Instant::now(), 0);
         loop {
             let is_it = self.lock_line(1).is_some_and(|line| line == pid.to_string());
@@ -135,6 +152,9 @@ impl Places {
             let waited = since.elapsed();
             if let Some(why) = ended {
                 return Err(self.not_started(why));
+            }
+            if stop.is_cancelled() {
+                return Err(Error::Interrupted);
             }
             if waited > START_TIMEOUT {
                 return Err(self.not_started(format!("not ready after {START_TIMEOUT:?}")));
@@ -203,6 +223,22 @@ impl Places {
         let tail = tail(&self.log).unwrap_or_default();
         Error::Start { why, log: self.log.clone(), tail }
     }
+}
+
+/// Ends a server that nobody has used yet, also one that has no `postmaster.pid` so far.
+fn end(child: &mut Child, data: &Path) -> Result<()> {
+    let pid = i32::try_from(child.id()).unwrap_or_default();
+    let is_there = |child: &mut Child| child.try_wait().is_ok_and(|status| status.is_none());
+    let since = Instant::now();
+    while is_there(child) {
+        // Told more than once: whoever is just being started may not be listening yet.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
+        if since.elapsed() > STOP_TIMEOUT {
+            return Err(Error::Stop { pid, data: data.to_owned(), waited: STOP_TIMEOUT });
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
 }
 
 fn tail(log: &Path) -> io::Result<String> {

@@ -47,9 +47,12 @@ pub struct Line {
     /// Whether a call-off found it made already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepared: Option<bool>,
-    /// What a notice told.
+    /// The status that a notice told of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// What a notice said to the customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// What a line tells.
@@ -96,6 +99,7 @@ impl Line {
             takes_ms: None,
             prepared: None,
             status: None,
+            text: None,
         }
     }
 }

@@ -20,6 +20,7 @@ mod desk;
 mod host;
 mod kitchen;
 mod ledger;
+mod lookout;
 mod moods;
 mod notifier;
 mod payment;
@@ -28,11 +29,14 @@ mod serve;
 
 use std::{io, path::PathBuf};
 
-pub use host::host;
+pub use host::Stage;
 pub use ledger::{Kind, Line};
+pub use lookout::{Lookout, Presence};
 pub use moods::{Area, Mood};
 pub use serve::serve;
 use url::Url;
+
+use crate::config::below;
 
 /// One of the three participants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -47,15 +51,14 @@ pub enum Role {
 }
 
 impl Role {
-    /// The participant's base URL, from the one that [`host()`] publishes.
+    /// The participant's base URL, from the rehearsal's root.
     pub fn address(self, root: &Url) -> Url {
-        let mut url = root.clone();
-        url.set_path(match self {
-            Self::Payment => "/payment/",
-            Self::Kitchen => "/kitchen/",
-            Self::Notifier => "/notifier/",
-        });
-        url
+        let name = match self {
+            Self::Payment => "payment",
+            Self::Kitchen => "kitchen",
+            Self::Notifier => "notifier",
+        };
+        below(root, name)
     }
 }
 
@@ -84,6 +87,9 @@ pub enum RehearsalError {
     /// No address to listen on, or the listener broke.
     #[error("the rehearsal cannot listen: {0}")]
     Listen(io::Error),
+    /// The client that looks after rehearsals cannot be built.
+    #[error("the rehearsal cannot be looked for: {0}")]
+    Lookout(reqwest::Error),
     /// The ledger takes no more lines, because the rehearsal stops. The caller gets no answer.
     #[error("the ledger is closed")]
     Closed,

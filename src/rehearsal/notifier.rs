@@ -27,6 +27,7 @@ struct Message {
 struct Data {
     order_id: Option<Uuid>,
     status: Option<String>,
+    text: Option<String>,
 }
 
 /// Everything below `/notifier`.
@@ -50,9 +51,9 @@ async fn receive(
         }
         let mut shard = desk.notices.lock(&asked.key).await;
         if !shard.contains_key(&*asked.key) {
-            let Data { order_id, status } = message.data;
+            let Data { order_id, status, text } = message.data;
             let mut line = Line::new(Role::Notifier, Kind::Notice, &asked.key, order_id);
-            line.status = status;
+            (line.status, line.text) = (status, text);
             desk.ledger.append(line).await?;
             shard.insert(asked.key.into(), ());
         }

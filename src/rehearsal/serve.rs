@@ -38,7 +38,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), RehearsalError> {
     let desk = Opened::new(ledger_path, &stop).await?;
-    desk.run(listener).await
+    desk.run(listener, "").await
 }
 
 /// A rehearsal that can serve: its ledger has been read.
@@ -59,9 +59,13 @@ impl Opened {
         Ok(Self { desk: Arc::new(desk), writer })
     }
 
-    /// Serves until asked to stop, or until the ledger cannot be written.
-    pub(super) async fn run(mut self, listener: TcpListener) -> Result<(), RehearsalError> {
-        let (router, stop) = (router(&self.desk), self.desk.stop.clone());
+    /// Serves below this path until asked to stop, or until the ledger cannot be written.
+    pub(super) async fn run(
+        mut self,
+        listener: TcpListener,
+        below: &str,
+    ) -> Result<(), RehearsalError> {
+        let (router, stop) = (router(&self.desk, below), self.desk.stop.clone());
         let mut connections = JoinSet::new();
         let ended = loop {
             tokio::select! {
@@ -99,15 +103,16 @@ impl Opened {
     }
 }
 
-fn router(desk: &Arc<Desk>) -> Router {
+fn router(desk: &Arc<Desk>, below: &str) -> Router {
     let counted = |role, routes: Router<Arc<Desk>>| {
         routes.layer(from_fn_with_state((Arc::clone(desk), role), count))
     };
-    control::routes()
+    let routes = control::routes()
         .nest("/payment", counted(Role::Payment, payment::routes()))
         .nest("/kitchen", counted(Role::Kitchen, kitchen::routes()))
         .nest("/notifier", counted(Role::Notifier, notifier::routes()))
-        .with_state(Arc::clone(desk))
+        .with_state(Arc::clone(desk));
+    if below.is_empty() { routes } else { Router::new().nest(below, routes) }
 }
 
 async fn count(

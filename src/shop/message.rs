@@ -5,9 +5,26 @@ use uuid::Uuid;
 
 use super::{books::Notice, order::Order};
 
+/// How an order ended, as far as its customer cares.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// The final status.
+    pub status: &'static str,
+    /// Why it did not complete, in a stable code.
+    pub reason: Option<&'a str>,
+    /// What went back, in minor units and ISO 4217, if anything did: not always the order's total.
+    pub returned: Option<(i64, &'a str)>,
+}
+
+impl End<'_> {
+    /// The good end.
+    pub const COMPLETED: Self = Self { status: "COMPLETED", reason: None, returned: None };
+}
+
 /// The notice of an order's end. Its id is the same whenever it is made, so that whoever receives it twice
 /// knows the repeat; its body says when the order was placed, not when it is sent, for the same reason.
-pub fn notice(order_id: Uuid, order: &Order, status: &'static str, reason: Option<&str>) -> Notice {
+pub fn notice(order_id: Uuid, order: &Order, end: End<'_>) -> Notice {
+    let status = end.status;
     let body = json!({
         "type": format!("order.{}", status.to_lowercase()),
         "timestamp": super::view::placed_at(order_id),
@@ -15,11 +32,14 @@ pub fn notice(order_id: Uuid, order: &Order, status: &'static str, reason: Optio
             "order_id": order_id,
             "customer_id": order.customer_id,
             "status": status,
-            "reason": reason,
-            "text": text(order, status, reason),
+            "reason": end.reason,
+            "text": text(order, end),
             "pickup_code": (status == "COMPLETED").then_some(&order.pickup_code),
             "total": order.total,
             "currency": order.currency,
+            "returned": end.returned.map(|(amount, currency)| {
+                json!({ "amount": amount, "currency": currency })
+            }),
         },
     });
     let message_id = format!("{order_id}/{}", status.to_lowercase());
@@ -28,18 +48,22 @@ pub fn notice(order_id: Uuid, order: &Order, status: &'static str, reason: Optio
 }
 
 /// What happened, whether money was returned, and the pickup code where there is one.
-pub fn text(order: &Order, status: &str, reason: Option<&str>) -> String {
-    let amount = amount(order.total, &order.currency);
-    let why = why(reason);
-    match status {
+fn text(order: &Order, end: End<'_>) -> String {
+    let why = why(end.reason);
+    let was_cancelled = end.reason.is_some_and(|it| it.starts_with("cancelled_"));
+    let what = match end.status {
         "COMPLETED" => {
-            format!("Your order is ready. Pick it up with code {}.", order.pickup_code)
+            return format!("Your order is ready. Pick it up with code {}.", order.pickup_code);
         }
-        "REFUNDED" => {
-            format!("We could not complete your order: {why}. {amount} have been returned to you.")
+        _ if was_cancelled => "Your order was cancelled",
+        "REFUNDED" => "We could not complete your order",
+        _ => "We could not take your order",
+    };
+    match end.returned {
+        Some((minor, currency)) => {
+            format!("{what}: {why}. {} have been returned to you.", amount(minor, currency))
         }
-        "CANCELLED" => format!("Your order was cancelled: {why}. You were not charged."),
-        _ => format!("We could not take your order: {why}. You were not charged."),
+        None => format!("{what}: {why}. You were not charged."),
     }
 }
 
@@ -61,4 +85,33 @@ fn why(reason: Option<&str>) -> &str {
 /// takes (ISO 4217, exponent 2).
 pub(super) fn amount(minor: i64, currency: &str) -> String {
     format!("{}.{:02} {currency}", minor / 100, minor % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_words_of_its_own() {
+        const REASONS: [&str; 8] = [
+            "payment_declined",
+            "payment_refused",
+            "payment_unavailable",
+            "preparation_failed",
+            "inventory_failed",
+            "cancelled_by_customer",
+            "cancelled_by_shop",
+            "timed_out",
+        ];
+        let words: std::collections::HashSet<&str> =
+            REASONS.into_iter().map(|it| why(Some(it))).chain([why(None)]).collect();
+        assert_eq!(words.len(), REASONS.len() + 1);
+    }
+
+    #[test]
+    fn amounts_are_read_as_people_write_them() {
+        assert_eq!(amount(451, "EUR"), "4.51 EUR");
+        assert_eq!(amount(5, "EUR"), "0.05 EUR");
+        assert_eq!(amount(120_000, "CHF"), "1200.00 CHF");
+    }
 }

@@ -21,7 +21,9 @@ const HOLD_S: f64 = 60.0;
 const ATTEMPTS_MAX: i32 = 12;
 
 impl Shop {
-    /// Sends what is due in the buckets of this replica, until `stop`.
+    /// Sends what is due in the buckets of this replica, until `stop`. A send that is under way then is cut
+    /// off, and its notice is due again at once, for whoever owns the bucket next. When this returns
+    /// everything is noted down: until then the pools must be open.
     pub async fn send_notices(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -31,7 +33,7 @@ impl Shop {
                 _ = ticks.tick() => {}
                 () = self.notices_due.notified() => tokio::time::sleep(LOOK_SOON).await,
             }
-            match self.send_due().await {
+            match self.send_due(&stop).await {
                 // Something was due: more may be, or will be again after its delay.
                 Ok(true) => ticks.reset_after(LOOK_SOON * 4),
                 Ok(false) => {}
@@ -41,7 +43,7 @@ impl Shop {
     }
 
     /// Sends what is due; false when nothing was, nor will be soon.
-    async fn send_due(self: &Arc<Self>) -> sqlx::Result<bool> {
+    async fn send_due(self: &Arc<Self>, stop: &CancellationToken) -> sqlx::Result<bool> {
         let buckets = self.engine.buckets();
         if buckets.is_empty() {
             return Ok(false);
@@ -50,20 +52,30 @@ impl Shop {
         let any = !due.is_empty() || outbox::any_waiting(&self.read, &buckets).await?;
         let mut sending = JoinSet::new();
         for notice in due {
-            let shop = self.clone();
-            sending.spawn(async move { shop.send_one(&notice).await });
+            let (shop, stop) = (self.clone(), stop.clone());
+            sending.spawn(async move { shop.send_one(&notice, &stop).await });
         }
+        // All of them, also after an error: those that are left would be dropped with the set, cut off from
+        // the notifier or in the midst of the database.
+        let mut noted = Ok(());
         while let Some(sent) = sending.join_next().await {
-            sent.unwrap_or(Ok(()))?;
+            noted = noted.and(sent.unwrap_or(Ok(())));
         }
-        Ok(any)
+        noted.map(|()| any)
     }
 
-    async fn send_one(&self, due: &outbox::Due) -> sqlx::Result<()> {
+    async fn send_one(&self, due: &outbox::Due, stop: &CancellationToken) -> sqlx::Result<()> {
         let channel = if due.channel == "log" { Channel::Log } else { Channel::Webhook };
         let mood = self.mood_of_notice(due.order_id).await?;
         let call = Call { key: &due.message_id, order_id: due.order_id, rehearse: mood.as_deref() };
-        match self.participants.notices.send(channel, call, &due.body).await {
+        let sent = tokio::select! {
+            biased;
+            sent = self.participants.notices.send(channel, call, &due.body) => sent,
+            () = stop.cancelled() => {
+                return outbox::put_back(&self.write, due.bucket, &due.message_id).await;
+            }
+        };
+        match sent {
             Ok(()) => outbox::sent(&self.write, due.bucket, &due.message_id).await,
             Err(error) => {
                 let attempt = due.attempts + 1;

@@ -100,8 +100,8 @@ impl Shop {
         let wanted = list::Filter {
             status: filter.status,
             customer_id: filter.customer_id,
-            before,
-            from: filter.created_from.map(id_floor),
+            before: before.unwrap_or(Uuid::max()),
+            from: filter.created_from.map_or(Uuid::nil(), id_floor),
             attention: filter.attention,
             attributes: (!filter.attributes.is_empty()).then_some(Value::Object(filter.attributes)),
             limit: i64::try_from(filter.limit).unwrap_or(i64::MAX - 1) + 1,

@@ -40,12 +40,13 @@ impl Rehearsed {
     }
 }
 
-/// Tells the other replicas where the rehearsal is.
-pub async fn publish_address(pool: &PgPool, url: &Url) -> sqlx::Result<()> {
-    setting::set(pool, ADDRESS, url.as_str()).await
+/// Where the rehearsal is, as the replica that hosts it said last.
+pub async fn address(pool: &PgPool) -> sqlx::Result<Option<String>> {
+    setting::get(pool, ADDRESS).await
 }
 
-/// Where the rehearsal is, as the replica that hosts it said last.
-pub async fn address(pool: &PgPool) -> sqlx::Result<Option<Url>> {
-    Ok(setting::get(pool, ADDRESS).await?.and_then(|it| it.parse().ok()))
+/// Tells the other replicas that the rehearsal is here, if what they are told is still what we saw. False when
+/// another replica was faster.
+pub async fn claim_address(pool: &PgPool, seen: Option<&str>, url: &Url) -> sqlx::Result<bool> {
+    setting::replace(pool, ADDRESS, seen, url.as_str()).await
 }

@@ -4,13 +4,14 @@ mod steps;
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::Value;
 use tokio::sync::Notify;
 
 pub use self::steps::{Deducted, Inventory, Notification, Payment, Preparation};
 use super::{
     books::{Effect, Notice},
     kitchen::Kitchen,
-    message,
+    message::{self, End},
     notices::Notifier,
     order::{Channel, Order},
     participant::Call,
@@ -109,18 +110,20 @@ fn closing(order: &Order, ending: &Ending<'_>) -> Close<Effect> {
         let effects = untold(order, ending).into_iter().collect();
         return Close { status: "COMPLETED", reason: None, effects, lane: Lane::Own };
     };
-    let refunded =
-        ending.compensated(Payment::NAME).and_then(|it| it.get("refunded")?.as_i64()).unwrap_or(0);
+    let undone = ending.compensated(Payment::NAME).unwrap_or_default();
+    let refunded = undone.get("refunded").and_then(Value::as_i64).filter(|it| *it > 0);
+    let currency = undone.get("currency").and_then(Value::as_str).unwrap_or(&order.currency);
     let reason = reason(cause, ending.cancelled_by);
-    let status = match (refunded > 0, cause) {
+    let status = match (refunded.is_some(), cause) {
         (true, _) => "REFUNDED",
         (false, CANCELLED) => "CANCELLED",
         (false, _) => "FAILED",
     };
-    let saga_id = ending.saga_id;
+    let returned = refunded.map(|it| (it, currency));
+    let end = End { status, reason: Some(&reason), returned };
     let effects = vec![
         Effect::Release { needs: order.needs.clone(), pickup_code: order.pickup_code.clone() },
-        Effect::Notice(message::notice(saga_id, order, status, Some(&reason))),
+        Effect::Notice(message::notice(ending.saga_id, order, end)),
     ];
     Close { status, reason: Some(reason), effects, lane: Lane::Shared }
 }
@@ -129,7 +132,7 @@ fn closing(order: &Order, ending: &Ending<'_>) -> Close<Effect> {
 fn untold(order: &Order, ending: &Ending<'_>) -> Option<Effect> {
     let step = ending.state.named(Notification::NAME)?;
     let was_told = step.progress == Progress::Done;
-    let notice = message::notice(ending.saga_id, order, "COMPLETED", None);
+    let notice = message::notice(ending.saga_id, order, End::COMPLETED);
     let given_up_after = Some(step.attempts);
     (!was_told).then_some(Effect::Notice(Notice { given_up_after, ..notice }))
 }

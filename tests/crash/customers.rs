@@ -16,36 +16,15 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{params::Params, service::Door};
+use crate::{moods::mood, params::Params, service::Door};
 
-/// Requests to place an order at once.
+/// Requests to place an order at once; twice as many in the rush hour.
 const PLACING_AT_ONCE: usize = 24;
 /// Between two tries while nobody answers.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The items, their prices, and what of each ingredient they take is the seeded menu's.
 const ITEMS: [(&str, i64); 4] =
     [("espresso", 250), ("cappuccino", 450), ("mocha", 520), ("croissant", 300)];
-
-type Attributes = &'static [(&'static str, &'static str)];
-
-/// What goes wrong with an order, how often (of 100), and whether its customer always cancels it: an order
-/// with a kitchen that hangs would take minutes to give up.
-const MOODS: [(u32, Attributes, bool); 14] = [
-    (50, &[], false),
-    (5, &[("rehearse.payment", "decline")], false),
-    (6, &[("rehearse.payment", "answer_lost")], false),
-    (5, &[("rehearse.payment", "late")], false),
-    (4, &[("rehearse.payment", "wrong_amount")], false),
-    (4, &[("rehearse.payment", "slow")], false),
-    (4, &[("rehearse.payment", "down")], false),
-    (4, &[("rehearse.kitchen", "out_of_ingredients")], false),
-    (4, &[("rehearse.kitchen", "slow")], false),
-    (4, &[("rehearse.kitchen", "answer_lost")], false),
-    (3, &[("rehearse.kitchen", "hang")], true),
-    (3, &[("rehearse.inventory", "refuse")], false),
-    (2, &[("rehearse.inventory", "refuse"), ("rehearse.refund", "slow")], false),
-    (2, &[("rehearse.notification", "slow")], false),
-];
 
 /// What a customer was told when asking for something.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +74,8 @@ pub(crate) struct Crowd {
     doors: Vec<Door>,
     params: Params,
     turns: Semaphore,
+    /// Room for orders that are open.
+    room: Semaphore,
     answered: AtomicUsize,
     /// Nothing will happen any more: look a last time and go.
     pub(crate) over: CancellationToken,
@@ -103,8 +84,17 @@ pub(crate) struct Crowd {
 impl Crowd {
     pub(crate) fn new(params: Params, doors: Vec<Door>) -> Arc<Self> {
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(15)).build().unwrap();
-        let (turns, answered) = (Semaphore::new(PLACING_AT_ONCE), AtomicUsize::new(0));
-        Arc::new(Self { http, doors, params, turns, answered, over: CancellationToken::new() })
+        let at_once = PLACING_AT_ONCE * if params.is_rush_hour() { 2 } else { 1 };
+        let (turns, room) = (Semaphore::new(at_once), Semaphore::new(params.in_flight));
+        let (answered, over) = (AtomicUsize::new(0), CancellationToken::new());
+        Arc::new(Self { http, doors, params, turns, room, answered, over })
+    }
+
+    /// So many orders have ended, or never were.
+    pub(crate) fn make_room(&self, orders: usize) {
+        if self.params.is_rush_hour() {
+            self.room.add_permits(orders);
+        }
     }
 
     /// How many customers know what became of their placing, or gave up asking.
@@ -142,10 +132,14 @@ impl Crowd {
             "payment": {"method_token": "tok_visa"}, "attributes": record.attributes,
             "expected_total": record.total,
         });
+        self.room.acquire().await.unwrap().forget();
         {
             let _turn = self.turns.acquire().await.unwrap();
             self.place(&mut record, &body, &mut chance).await;
             self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        if record.id().is_none() {
+            self.make_room(1);
         }
         if let Some(id) = record.id() {
             let cancels = must_cancel || chance.random_bool(0.15);
@@ -254,19 +248,6 @@ impl Crowd {
             tokio::time::sleep(PAUSE).await;
         }
     }
-}
-
-fn mood(chance: &mut StdRng) -> (Attributes, bool) {
-    let mut dice = chance.random_range(0..100);
-    let found = MOODS.iter().find(|(share, _, _)| match dice < *share {
-        true => true,
-        false => {
-            dice -= share;
-            false
-        }
-    });
-    let (_, moods, cancels) = found.expect("the shares are 100 in all");
-    (moods, *cancels)
 }
 
 pub(crate) fn is_final(status: &str) -> bool {

@@ -15,11 +15,11 @@ use crate::{
 async fn orders_survive_kills_of_the_only_replica() {
     let test = TestDb::new().await;
     let options = test.database().connect_options();
-    let mut scene = Scene::open(1, &[Some(test.url().to_owned())], |_| options).await;
+    let mut scene = Scene::rush_hour(1, &[Some(test.url().to_owned())], |_| options).await;
     let crowd = scene.crowd();
     let customers = crowd.come();
-    for point in scene.points(scene.params.rounds) {
-        scene.reach(point, &crowd).await;
+    for _ in 0..scene.params.rounds {
+        let Some(()) = scene.time_to_kill(&crowd).await else { break };
         scene.service(0).kill().await;
         scene.service(0).start().await;
     }
@@ -35,6 +35,7 @@ async fn orders_survive_kills_of_either_of_two_replicas() {
     let customers = crowd.come();
     for point in scene.points(scene.params.rounds * 2) {
         scene.reach(point, &crowd).await;
+        scene.note_kill().await;
         let victim = scene.anyone();
         scene.service(victim).kill().await;
         if scene.chance.random_bool(0.5) {
@@ -55,6 +56,7 @@ async fn orders_survive_kills_of_the_service_and_of_its_own_postgres() {
     let customers = crowd.come();
     for point in scene.points(scene.params.rounds) {
         scene.reach(point, &crowd).await;
+        scene.note_kill().await;
         let file = scene.place.base().join("postgres/data/postmaster.pid");
         let read = || std::fs::read_to_string(&file).ok()?.lines().next()?.parse().ok();
         // The service may just be starting it again.

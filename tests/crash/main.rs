@@ -6,6 +6,7 @@
 mod audit;
 mod customers;
 mod kill;
+mod moods;
 mod operator;
 mod outage;
 mod params;

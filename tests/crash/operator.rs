@@ -21,13 +21,13 @@ async fn rehearsal_url(db: &PgPool) -> Option<String> {
 }
 
 /// Sets the paces wherever the rehearsal turns up: whoever takes it over starts with its usual ones.
-pub(crate) async fn keep_pace(db: PgPool) {
+pub(crate) async fn keep_pace(db: PgPool, prep_ms: u64) {
     let (http, mut set) = (client(), None);
     loop {
         let url = rehearsal_url(&db).await;
         if url.is_some() && url != set {
             let moods = format!("{}moods", url.as_deref().unwrap());
-            let answer = http.put(moods).json(&paces()).send().await;
+            let answer = http.put(moods).json(&paces(prep_ms)).send().await;
             if answer.is_ok_and(|it| it.status() == StatusCode::OK) {
                 set = url;
             }

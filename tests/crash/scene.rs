@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct Scene {
     pub(crate) chance: StdRng,
     services: Vec<Service>,
     takeovers: Vec<Takeover>,
+    /// Orders that were open at each kill.
+    open_at_kills: Vec<i64>,
     pub(crate) place: Place,
     _tell: Tell,
 }
@@ -46,7 +49,26 @@ impl Scene {
         urls: &[Option<String>],
         db: impl FnOnce(&Path) -> PgConnectOptions,
     ) -> Self {
-        let (params, place) = (Params::read(), Place::new());
+        Self::with(Params::read(), purpose, urls, db).await
+    }
+
+    /// The same in the rush hour: for every order that ends the next customer comes in, and the kitchen takes its
+    /// time, so that hundreds of orders are in flight whenever something breaks.
+    pub(crate) async fn rush_hour(
+        purpose: u64,
+        urls: &[Option<String>],
+        db: impl FnOnce(&Path) -> PgConnectOptions,
+    ) -> Self {
+        Self::with(Params::read().rush_hour(), purpose, urls, db).await
+    }
+
+    async fn with(
+        params: Params,
+        purpose: u64,
+        urls: &[Option<String>],
+        db: impl FnOnce(&Path) -> PgConnectOptions,
+    ) -> Self {
+        let place = Place::new();
         std::fs::create_dir_all(place.base()).unwrap();
         // Where the place looks for a server that it has to stop.
         let _ = std::os::unix::fs::symlink("postgres/data", place.base().join("data"));
@@ -60,9 +82,10 @@ impl Scene {
         }
         let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(DEADLINE);
         let db = pool.test_before_acquire(true).connect_lazy_with(db(place.base()));
-        tokio::spawn(operator::keep_pace(db.clone()));
-        let (chance, takeovers) = (params.chance(purpose), Vec::new());
-        let scene = Self { params, db, chance, services, takeovers, place, _tell: Tell(params) };
+        tokio::spawn(operator::keep_pace(db.clone(), params.prep_ms));
+        let (chance, takeovers, open_at_kills) = (params.chance(purpose), Vec::new(), Vec::new());
+        let _tell = Tell(params);
+        let scene = Self { params, db, chance, services, takeovers, open_at_kills, place, _tell };
         until("all buckets have an owner", async || scene.owned().await == Some(256)).await;
         operator::stock_up(&scene.services[0].door(), params.orders).await;
         scene
@@ -72,8 +95,11 @@ impl Scene {
         self.services.iter().map(Service::door).collect()
     }
 
-    pub(crate) fn crowd(&self) -> std::sync::Arc<Crowd> {
-        Crowd::new(self.params, self.doors())
+    /// The customers, who come in as far as there is room.
+    pub(crate) fn crowd(&self) -> Arc<Crowd> {
+        let crowd = Crowd::new(self.params, self.doors());
+        tokio::spawn(let_in(crowd.clone(), self.db.clone()));
+        crowd
     }
 
     pub(crate) fn service(&mut self, index: usize) -> &mut Service {
@@ -140,6 +166,48 @@ impl Scene {
         }
     }
 
+    /// Open orders that have got nowhere since they were taken up.
+    async fn taken_up(&self) -> Option<i64> {
+        let sql = "select count(*) from saga s join journal j using (bucket, saga_id) \
+                    where s.closed_status is null and j.seq = s.seq and j.kind = 'taken_up'";
+        sqlx::query_scalar(sql).fetch_one(&self.db).await.ok()
+    }
+
+    /// Waits until the shop is full, or all have come, and for some moment after that. None when nothing is open
+    /// any more; else something is to be killed now.
+    ///
+    /// Orders that were taken up have got on before: those that are taken up twice without having done so are
+    /// suspected of having killed their replica, and run one at a time.
+    pub(crate) async fn time_to_kill(&mut self, crowd: &Crowd) -> Option<()> {
+        let full = self.params.in_flight as i64 * 9 / 10;
+        let (mut since, mut last) = (Instant::now(), None);
+        loop {
+            let now = (self.lines().await, self.open_orders().await, self.taken_up().await);
+            let all_came = crowd.answered() == self.params.orders;
+            let is_full = now.1.is_some_and(|it| it >= full || all_came);
+            if is_full && now.2.is_some_and(|it| it < full / 10) {
+                break;
+            }
+            if last != Some(now) {
+                (since, last) = (Instant::now(), Some(now));
+            }
+            assert!(since.elapsed() < DEADLINE, "the shop does not fill: {now:?}");
+            tokio::time::sleep(LOOK * 4).await;
+        }
+        if let Some(lines) = self.lines().await {
+            let more = self.chance.random_range(0..self.params.in_flight as i64 / 4);
+            self.reach(lines + more, crowd).await;
+        }
+        self.note_kill().await.filter(|it| *it > 0).map(|_| ())
+    }
+
+    /// Notes how many orders are open at a kill.
+    pub(crate) async fn note_kill(&mut self) -> Option<i64> {
+        let open = self.open_orders().await;
+        self.open_at_kills.extend(open);
+        open
+    }
+
     /// The faults are over: everything has to come to its end, and add up.
     pub(crate) async fn finish(self, crowd: &Crowd, customers: JoinSet<Record>) {
         let (mut since, mut last) = (Instant::now(), None);
@@ -160,6 +228,12 @@ impl Scene {
             tokio::time::sleep(LOOK * 20).await;
         }
         crowd.over.cancel();
+        let kills = &self.open_at_kills;
+        eprintln!("orders in flight at each kill: {kills:?}");
+        if self.params.is_rush_hour() {
+            let crowded = kills.iter().filter(|it| **it > 0).count();
+            assert!(crowded >= self.params.rounds, "too few kills: {kills:?}");
+        }
         let records = customers.join_all().await;
         let ledger = self.ledger().await;
         audit::audit(&self.db, &ledger, &records, &self.takeovers).await;
@@ -199,6 +273,19 @@ pub(crate) fn private(data_dir: &Path) -> PgConnectOptions {
 }
 
 /// The paces of the rehearsal: short, so that a test is about faults and not about waiting.
-pub(crate) fn paces() -> serde_json::Value {
-    json!({"slow_ms": 300, "late_ms": 200, "prep_ms": 20})
+pub(crate) fn paces(prep_ms: u64) -> serde_json::Value {
+    json!({"slow_ms": 300, "late_ms": 200, "prep_ms": prep_ms})
+}
+
+/// Makes room for a customer for every order that has ended.
+async fn let_in(crowd: Arc<Crowd>, db: PgPool) {
+    let sql = "select count(*) from saga where closed_status is not null";
+    let mut ended = 0;
+    while !crowd.over.is_cancelled() {
+        if let Ok(now) = sqlx::query_scalar::<_, i64>(sql).fetch_one(&db).await {
+            crowd.make_room(usize::try_from(now - ended).unwrap_or(0));
+            ended = now;
+        }
+        tokio::time::sleep(LOOK * 4).await;
+    }
 }

@@ -3,7 +3,7 @@
 use crema::{config::HttpLimits, http::service::Readiness};
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::door::{DEADLINE, Door, GATE, HELLO, limits, soon};
+use crate::door::{Client, DEADLINE, Door, GATE, HELLO, limits, soon};
 
 #[tokio::test]
 async fn a_panic_is_a_problem_and_the_server_lives() {
@@ -44,26 +44,78 @@ async fn requests_beyond_the_limit_are_refused_and_those_who_watch_are_not() {
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(door.ask("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.status, 200);
     let mut waiter = door.connect().await;
-    waiter.send("GET /gate/events HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    waiter.send(&request(WAITS[0])).await;
     door.entered.notified().await;
-    assert_eq!(door.ask("GET /hello?wait=1s HTTP/1.1\r\nHost: a\r\n\r\n").await.status, 503);
+    for waits in WAITS {
+        let refused = door.ask(&request(waits)).await;
+        assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"), "{waits}");
+    }
     door.released.notify_waiters();
     assert_eq!(worker.answer().await.status, 200);
     assert_eq!(waiter.answer().await.status, 200);
     assert_eq!(door.ask(HELLO).await.status, 200);
 }
 
+fn request(line: &str) -> String {
+    format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+/// What only waits.
+const WAITS: [&str; 3] = [
+    "GET /v1/orders/1/events",
+    "GET /v1/orders/1?until=READY&wait=30s",
+    "GET /v1/orders/1?w%61it=1",
+];
+
+/// What works, whatever it looks like.
+const WORKS: [&str; 7] = [
+    "GET /gate",
+    "GET /gate?wait=1",
+    "GET /v1/orders/1?await=1",
+    "POST /gate?wait=1",
+    "PUT /gate/events",
+    "POST /v1/orders/1?wait=1",
+    "DELETE /v1/orders/1/events",
+];
+
 #[tokio::test]
 async fn a_request_finishes_its_work_when_its_client_hangs_up() {
-    let door = Door::open(HttpLimits { working: 1, ..limits() }).await;
-    let mut client = door.connect().await;
-    client.send(GATE).await;
-    door.entered.notified().await;
-    drop(client);
-    assert_eq!(door.ask(HELLO).await.status, 503, "its place is still taken");
-    door.released.notify_one();
-    let free = async { while door.ask(HELLO).await.status != 200 {} };
-    timeout(DEADLINE, free).await.expect("the work ends");
+    let door = Door::open(HttpLimits { working: 1, waiting: 1, ..limits() }).await;
+    for works in WORKS {
+        let mut client = door.connect().await;
+        client.send(&request(works)).await;
+        door.entered.notified().await;
+        drop(client);
+        assert_eq!(door.ask(HELLO).await.status, 503, "its place is still taken: {works}");
+        door.released.notify_one();
+        let free = async { while door.ask(HELLO).await.status != 200 {} };
+        timeout(DEADLINE, free).await.expect("the work ends");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_only_waits_leaves_with_its_client() {
+    let door = Door::open(HttpLimits { working: 1, waiting: 1, ..limits() }).await;
+    for waits in WAITS.into_iter().chain(["HEAD /v1/orders/1?wait=1"]) {
+        // The second time it is refused until the first one's place is free.
+        for _ in 0..2 {
+            let client = timeout(DEADLINE, enter(&door, waits)).await.expect("its place is free");
+            assert_eq!(door.ask(HELLO).await.status, 200, "no place of those who work: {waits}");
+            drop(client);
+        }
+    }
+}
+
+/// A client whose request is being served, sent again for as long as there is no place.
+async fn enter(door: &Door, line: &str) -> Client {
+    loop {
+        let mut client = door.connect().await;
+        client.send(&format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
+        tokio::select! {
+            () = door.entered.notified() => return client,
+            _ = client.rest() => {}
+        }
+    }
 }
 
 #[tokio::test]

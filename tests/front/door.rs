@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use crema::{
     config::HttpLimits,
@@ -76,8 +76,10 @@ impl Door {
         };
         let (service, _) = service::routes().with_state(service).split_for_parts();
         let router = Router::new()
-            .route("/gate", get(gate.clone()))
-            .route("/gate/events", get(gate))
+            .route("/gate", any(gate.clone()))
+            .route("/gate/events", any(gate.clone()))
+            .route("/v1/orders/{id}", any(gate.clone()))
+            .route("/v1/orders/{id}/events", any(gate))
             .route("/hello", get(async || "hello"))
             .route("/hello/{id}", get(async |Path(id): Path<u64>| id.to_string()))
             .route("/large", get(async || "x".repeat(100_000)))

@@ -3,3 +3,4 @@
 mod database;
 mod faults;
 mod lifecycle;
+mod service;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crema::{
-    rehearsal::{Kind, RehearsalError, Role, host, serve},
+    rehearsal::{Kind, Lookout, Presence, RehearsalError, Role, Stage, serve},
     shop::{
         participant::{Limits, Participant},
         payments::Payments,
@@ -15,12 +15,7 @@ use crema::{
 use futures::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{DEADLINE, Order, World, assert_in_doubt, assert_refused, items, until};
@@ -157,27 +152,26 @@ async fn who_hangs_up_does_not_undo_what_was_begun() {
 
 #[tokio::test]
 async fn when_the_host_goes_another_takes_over_and_the_clients_follow() {
-    let (dir, order) = (TempDir::new().unwrap(), Order::new());
-    let (published, mut urls) = mpsc::unbounded_channel();
-    let mut hosts = Vec::new();
-    for n in 0..2 {
-        let (stop, published) = (CancellationToken::new(), published.clone());
-        let publish = move |url| published.send((n, url)).unwrap();
-        let host = host(dir.path().to_owned(), stop.clone(), publish);
-        hosts.push((stop, tokio::spawn(host)));
-    }
+    let (dir, order, lookout) = (TempDir::new().unwrap(), Order::new(), Lookout::new().unwrap());
     let (base, addresses) = watch::channel(None);
     let participant = Participant::new("payment", addresses, Limits::default()).unwrap();
     let payments = Payments::new(participant);
     let mut receipts = Vec::new();
     for _ in 0..2 {
         assert_in_doubt(payments.capture(order.payment(None), 450, EUR, "tok").await);
-        let (n, url) = timeout(DEADLINE, urls.recv()).await.unwrap().unwrap();
+        let stop = CancellationToken::new();
+        let stage = Stage::set(dir.path(), &stop).await.unwrap().expect("nobody has the folder");
+        assert!(Stage::set(dir.path(), &stop).await.unwrap().is_none(), "one at a time");
+        let url = stage.url().clone();
+        let playing = tokio::spawn(stage.play());
+        assert_eq!(lookout.look(&url).await, Presence::Plays);
+        // Somebody else who has the port now is not taken for it.
+        assert_eq!(lookout.look(&url.join("../other/").unwrap()).await, Presence::Gone);
         base.send(Some(Role::Payment.address(&url))).unwrap();
         receipts.push(payments.capture(order.payment(None), 450, EUR, "tok").await.unwrap());
-        let (stop, host): &mut (_, JoinHandle<_>) = &mut hosts[n];
         stop.cancel();
-        timeout(DEADLINE, host).await.unwrap().unwrap().unwrap();
+        timeout(DEADLINE, playing).await.unwrap().unwrap().unwrap();
+        assert_eq!(lookout.look(&url).await, Presence::Gone);
     }
     assert_eq!(receipts[0], receipts[1]);
 }

@@ -1,90 +1,139 @@
 //! The statements of lists. Orders are listed by id, newest first: UUIDv7 is time.
+//!
+//! A statement for each condition that has an index, so that no plan depends on what the planner believes about
+//! the others, and none walks orders that the list does not show: a shop has few open orders and, after
+//! some years, millions of closed ones. (A test explains the files.)
 
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::shop::view::{GRAPH, OTHER_ENDS};
+
+/// Newest orders that are looked through for attributes before their index is asked: less work than that does
+/// for attributes that a tenth of all orders have.
+const NEAR_ORDERS: i64 = 1_000;
+
 /// What a list shows, and from where on. All conditions hold together.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(in crate::shop) struct Filter {
     pub status: Option<String>,
     pub customer_id: Option<String>,
     /// Before this id.
-    pub before: Option<Uuid>,
+    pub before: Uuid,
     /// From this id on.
-    pub from: Option<Uuid>,
+    pub from: Uuid,
     pub attention: Option<bool>,
     pub attributes: Option<Value>,
     pub limit: i64,
 }
 
-/// The ids of a page. Three statements, each along the index of its strongest condition, so that no plan
-/// depends on what the planner believes about the others.
+/// The ids of a page.
 pub(in crate::shop) async fn page(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Uuid>> {
-    if filter.customer_id.is_some() {
-        by_customer(pool, filter).await
-    } else if filter.attention == Some(true) {
-        by_attention(pool, filter).await
-    } else {
-        by_time(pool, filter).await
+    if let Some(customer_id) = &filter.customer_id {
+        return by_customer(pool, customer_id, filter).await;
+    }
+    if filter.attention == Some(true) {
+        return by_attention(pool, filter).await;
+    }
+    if let Some(attributes) = &filter.attributes {
+        return by_attributes(pool, attributes, filter).await;
+    }
+    match &filter.status {
+        Some(status) if is_end(status) => closed(pool, status, filter).await,
+        Some(status) => open(pool, status, filter).await,
+        None => newest(pool, filter).await,
     }
 }
 
-async fn by_customer(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
-        "select o.order_id from orders o
-           join saga s on s.bucket = get_byte(uuid_send(o.order_id), 15) and s.saga_id = o.order_id
-          where o.customer_id = $1
-            and ($2::uuid is null or o.order_id < $2) and ($3::uuid is null or o.order_id >= $3)
-            and ($4::text is null or s.label = $4)
-            and ($5::boolean is null or (s.attention is not null) = $5)
-            and ($6::jsonb is null or o.attributes @> $6)
-          order by o.order_id desc limit $7",
-        filter.customer_id,
-        filter.before,
-        filter.from,
-        filter.status,
-        filter.attention,
-        filter.attributes,
-        filter.limit,
+/// Whether this is a status that closed orders have, and only those.
+fn is_end(status: &str) -> bool {
+    OTHER_ENDS.contains(&status) || GRAPH.last() == Some(&status)
+}
+
+async fn by_customer(pool: &PgPool, customer_id: &str, it: &Filter) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_file_scalar!(
+        "src/shop/books/list/customer.sql",
+        customer_id,
+        it.before,
+        it.from,
+        it.status,
+        it.attention,
+        it.attributes,
+        it.limit,
     )
     .fetch_all(pool)
     .await
 }
 
-async fn by_attention(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
-        "select o.order_id from saga s join orders o on o.order_id = s.saga_id
-          where s.attention is not null
-            and ($1::uuid is null or o.order_id < $1) and ($2::uuid is null or o.order_id >= $2)
-            and ($3::text is null or s.label = $3)
-            and ($4::jsonb is null or o.attributes @> $4)
-          order by o.order_id desc limit $5",
-        filter.before,
-        filter.from,
-        filter.status,
-        filter.attributes,
-        filter.limit,
+async fn by_attention(pool: &PgPool, it: &Filter) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_file_scalar!(
+        "src/shop/books/list/attention.sql",
+        it.before,
+        it.from,
+        it.status,
+        it.attributes,
+        it.limit,
     )
     .fetch_all(pool)
     .await
 }
 
-async fn by_time(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
-        "select o.order_id from orders o
-           join saga s on s.bucket = get_byte(uuid_send(o.order_id), 15) and s.saga_id = o.order_id
-          where ($1::uuid is null or o.order_id < $1) and ($2::uuid is null or o.order_id >= $2)
-            and ($3::text is null or s.label = $3)
-            and ($4::boolean is null or (s.attention is not null) = $4)
-            and ($5::jsonb is null or o.attributes @> $5)
-          order by o.order_id desc limit $6",
-        filter.before,
-        filter.from,
-        filter.status,
-        filter.attention,
-        filter.attributes,
-        filter.limit,
+async fn by_attributes(pool: &PgPool, attributes: &Value, it: &Filter) -> sqlx::Result<Vec<Uuid>> {
+    let near = sqlx::query_file_scalar!(
+        "src/shop/books/list/near.sql",
+        attributes,
+        it.before,
+        it.from,
+        it.status,
+        it.attention,
+        it.limit,
+        NEAR_ORDERS,
+    )
+    .fetch_all(pool)
+    .await?;
+    if i64::try_from(near.len()) == Ok(it.limit) {
+        return Ok(near);
+    }
+    sqlx::query_file_scalar!(
+        "src/shop/books/list/attribute.sql",
+        attributes,
+        it.before,
+        it.from,
+        it.status,
+        it.attention,
+        it.limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+async fn closed(pool: &PgPool, status: &str, it: &Filter) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_file_scalar!("src/shop/books/list/closed.sql", status, it.before, it.from, it.limit)
+        .fetch_all(pool)
+        .await
+}
+
+async fn open(pool: &PgPool, status: &str, it: &Filter) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_file_scalar!(
+        "src/shop/books/list/open.sql",
+        status,
+        it.before,
+        it.from,
+        it.attention,
+        it.limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+async fn newest(pool: &PgPool, it: &Filter) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_file_scalar!(
+        "src/shop/books/list/newest.sql",
+        it.before,
+        it.from,
+        it.attention,
+        it.limit
     )
     .fetch_all(pool)
     .await

@@ -93,6 +93,23 @@ pub(in crate::shop) async fn failed(
     Ok(())
 }
 
+/// Makes a notice due again whose send was cut off before it was answered.
+pub(in crate::shop) async fn put_back(
+    pool: &PgPool,
+    bucket: i16,
+    message_id: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update outbox set next_attempt_at = now()
+          where bucket = $1 and message_id = $2 and sent_at is null and given_up_at is null",
+        bucket,
+        message_id,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
 /// A notice that was given up.
 #[derive(Debug, Clone)]
 pub struct Undelivered {

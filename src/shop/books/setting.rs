@@ -9,15 +9,21 @@ pub(in crate::shop) async fn get(pool: &PgPool, name: &str) -> sqlx::Result<Opti
         .await
 }
 
-/// Sets a fact.
-pub(in crate::shop) async fn set(pool: &PgPool, name: &str, value: &str) -> sqlx::Result<()> {
-    sqlx::query!(
-        "insert into setting (name, value) values ($1, $2)
-         on conflict (name) do update set value = excluded.value",
+/// Sets a fact, unless it is another one than `seen` by now. True if it was set.
+pub(in crate::shop) async fn replace(
+    pool: &PgPool,
+    name: &str,
+    seen: Option<&str>,
+    value: &str,
+) -> sqlx::Result<bool> {
+    let replaced = sqlx::query!(
+        "insert into setting as s (name, value) values ($1, $2)
+         on conflict (name) do update set value = excluded.value where s.value = $3",
         name,
         value,
+        seen,
     )
     .execute(pool)
     .await?;
-    Ok(())
+    Ok(replaced.rows_affected() == 1)
 }

@@ -9,7 +9,7 @@ use crate::{
     shop::{
         books::{Effect, Money},
         kitchen::{Kitchen, Ticket, TicketItem},
-        message,
+        message::{self, End},
         order::{Order, OrderLine},
         participant::Call,
         payments::{Payments, Receipt},
@@ -59,7 +59,8 @@ impl Step for Payment {
         let key = cx.key();
         if let Some(receipt) = receipt {
             let refund = self.refund(cx, order, receipt.amount, &receipt.currency).await?;
-            return Ok(Done::new(json!({ "refunded": receipt.amount })).with(refund));
+            let Receipt { amount, currency, .. } = receipt;
+            return Ok(Done::new(returned(amount, &currency)).with(refund));
         }
         let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("refund") };
         let voided = self.payments.void(call).await?;
@@ -69,7 +70,7 @@ impl Step for Payment {
         let currency = voided.currency.unwrap_or_else(|| order.currency.clone());
         let refund = self.refund(cx, order, amount, &currency).await?;
         let capture = Effect::Capture(money("found by void", amount, &currency));
-        Ok(Done::new(json!({ "refunded": amount })).with(capture).with(refund))
+        Ok(Done::new(returned(amount, &currency)).with(capture).with(refund))
     }
 }
 
@@ -86,6 +87,11 @@ impl Payment {
         let refund = self.payments.refund(call, amount, currency).await?;
         Ok(Effect::Refund(money(&refund.receipt, amount, currency)))
     }
+}
+
+/// What a compensation of a payment leaves in the journal: the end follows from it.
+fn returned(amount: i64, currency: &str) -> Value {
+    json!({ "refunded": amount, "currency": currency })
 }
 
 fn money(receipt: &str, amount: i64, currency: &str) -> Money {
@@ -191,7 +197,7 @@ impl Step for Notification {
     }
 
     async fn execute(&self, cx: &Cx, order: &Order) -> Result<Done<Value, Effect>, StepError> {
-        let notice = message::notice(cx.saga_id, order, "COMPLETED", None);
+        let notice = message::notice(cx.saga_id, order, End::COMPLETED);
         let rehearse = order.mood("notification");
         let call = Call { key: &notice.message_id, order_id: cx.saga_id, rehearse };
         self.notices.send(order.channel, call, &notice.body).await?;

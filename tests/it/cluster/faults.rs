@@ -18,21 +18,13 @@ use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{
-    cluster::{Place, TestDb},
+    cluster::{Place, TestDb, is_dead},
     eventually,
 };
 
 async fn kill_hard(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     eventually("what was killed is dead", || is_dead(pid)).await;
-}
-
-/// Dead, also when nobody has reaped it.
-fn is_dead(pid: i32) -> bool {
-    match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit(')').next().unwrap().trim_start().starts_with('Z'),
-        Err(_) => kill(Pid::from_raw(pid), None).is_err(),
-    }
 }
 
 async fn answers(cluster: &Cluster) -> bool {

@@ -9,6 +9,7 @@ use std::{
 use std::os::unix::process::CommandExt;
 
 use crema::postgres::{Cluster, ClusterConfig, Database, PoolSpec, Source};
+use nix::{sys::signal::kill, unistd::Pid};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::{Mutex, OnceCell};
@@ -34,19 +35,21 @@ impl Place {
     /// A place with a cluster in it, which is stopped: a copy of one that was made once, for that takes
     /// seconds.
     pub(crate) async fn with_cluster() -> Self {
-        static SEED: OnceCell<Place> = OnceCell::const_new();
-        let seed = SEED
-            .get_or_init(|| async {
-                let seed = Self::new();
-                let config = seed.config();
-                let make = move || Cluster::open(config).and_then(|cluster| cluster.close());
-                tokio::task::spawn_blocking(make).await.unwrap().expect("a cluster for the tests");
-                seed
-            })
-            .await;
         let place = Self::new();
-        let copied = Command::new("cp").arg("-pR").args([&seed.base, &place.base]).status();
-        assert!(copied.unwrap().success());
+        copy_of_a_cluster(&place.base).await;
+        place
+    }
+
+    /// A place for the data folder of a service, whose cluster lies a folder deeper: there already (and not
+    /// migrated), or not.
+    pub(crate) async fn of_a_service(has_cluster: bool) -> Self {
+        let place = Self::new();
+        std::fs::create_dir_all(&place.base).unwrap();
+        // Where the watchdog looks for a server that it has to stop.
+        std::os::unix::fs::symlink("postgres/data", place.base.join("data")).unwrap();
+        if has_cluster {
+            copy_of_a_cluster(&place.base.join("postgres")).await;
+        }
         place
     }
 
@@ -63,6 +66,29 @@ impl Drop for Place {
     fn drop(&mut self) {
         drop(self.watchdog.stdin.take());
         let _ = self.watchdog.wait();
+    }
+}
+
+async fn copy_of_a_cluster(to: &Path) {
+    static SEED: OnceCell<Place> = OnceCell::const_new();
+    let seed = SEED
+        .get_or_init(|| async {
+            let seed = Place::new();
+            let config = seed.config();
+            let make = move || Cluster::open(config).and_then(|cluster| cluster.close());
+            tokio::task::spawn_blocking(make).await.unwrap().expect("a cluster for the tests");
+            seed
+        })
+        .await;
+    let copied = Command::new("cp").arg("-pR").arg(&seed.base).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
+/// Dead, also when nobody has reaped it.
+pub(crate) fn is_dead(pid: i32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit(')').next().unwrap().trim_start().starts_with('Z'),
+        Err(_) => kill(Pid::from_raw(pid), None).is_err(),
     }
 }
 

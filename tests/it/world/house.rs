@@ -110,7 +110,8 @@ impl House {
         PgConnection::connect(&self.database_url).await.unwrap()
     }
 
-    async fn rehearsal(&self) -> String {
+    /// Where the rehearsal is.
+    pub(crate) async fn rehearsal(&self) -> String {
         let sql = "select value from setting where name = 'rehearsal_url'";
         sqlx::query_scalar(sql).fetch_one(&mut self.connection().await).await.unwrap()
     }

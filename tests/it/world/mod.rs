@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod cluster;
+pub(crate) mod endpoint;
 pub(crate) mod house;
 pub(crate) mod replica;
 pub(crate) mod sse;

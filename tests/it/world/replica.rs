@@ -4,7 +4,10 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::mpsc::{RecvTimeoutError, channel},
+    sync::{
+        Mutex,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread,
 };
 
@@ -78,21 +81,29 @@ impl Drop for Guard {
     }
 }
 
-/// A running replica. Killed when dropped.
+/// A replica. Killed when dropped.
 pub(crate) struct Replica {
     pub(crate) base: String,
     log: PathBuf,
     child: Child,
     guard: Option<Guard>,
+    /// What it says, until it is open.
+    lines: Mutex<Receiver<String>>,
 }
 
 impl Replica {
     /// Starts a replica and waits until it says where it is.
     pub(crate) fn start(database_url: &str, dir: &Path, more: &[&str]) -> Self {
+        let url = format!("--database-url={database_url}");
+        Self::begin(dir, &[&[url.as_str()], more].concat()).open()
+    }
+
+    /// Begins to start a replica; without a database's URL it uses a private one.
+    pub(crate) fn begin(dir: &Path, more: &[&str]) -> Self {
         let log = dir.join(format!("{}.log", uuid::Uuid::now_v7().simple()));
         let mut command = crema();
         command.args(["serve", "--listen=127.0.0.1:0", "--log-format=json"]);
-        command.arg("--database-url").arg(database_url).arg("--data-dir").arg(dir).args(more);
+        command.arg("--data-dir").arg(dir).args(more);
         if !more.iter().any(|it| it.starts_with("--rehearsal")) {
             command.arg("--rehearsal");
         }
@@ -107,19 +118,25 @@ impl Replica {
                 let _ = line.send(it);
             }
         });
-        let base = loop {
-            match lines.recv_timeout(DEADLINE) {
+        Self { base: String::new(), log, child, guard, lines: Mutex::new(lines) }
+    }
+
+    /// Waits until it says where it is.
+    pub(crate) fn open(mut self) -> Self {
+        loop {
+            match self.lines.get_mut().unwrap().recv_timeout(DEADLINE) {
                 Ok(it) => match it.strip_prefix("Crema is open on ") {
-                    Some(rest) => break rest.split_whitespace().next().unwrap().to_owned(),
+                    Some(rest) => {
+                        self.base = rest.split_whitespace().next().unwrap().to_owned();
+                        return self;
+                    }
                     None => continue,
                 },
                 Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {
-                    let _ = child.kill();
-                    panic!("it did not open: {}", std::fs::read_to_string(&log).unwrap());
+                    panic!("it did not open: {}", self.log());
                 }
             }
-        };
-        Self { base, log, child, guard }
+        }
     }
 
     /// A client of this replica.

@@ -1,0 +1,83 @@
+//! The parts of a service by its settings: pools, the engine's limits, the steps' policies.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{ServeConfig, StepSettings, limits, steps::time_or},
+    postgres::{Database, PoolSpec},
+    saga::{EngineSettings, Policy, lease::LeaseSettings},
+    shop::{Pools, saga::Policies},
+};
+
+/// How often the pools are sampled.
+const POOL_SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// The pools of a replica.
+pub(super) fn pools(database: &Database) -> Pools {
+    let pool = |role, max_connections, read_only| {
+        let statement_timeout = Duration::from_secs(if read_only { 5 } else { 30 });
+        database.pool(PoolSpec { role, max_connections, statement_timeout, read_only })
+    };
+    Pools {
+        read: pool("read", limits::POOL_READ_CONNECTIONS, true),
+        write: pool("write", limits::POOL_WRITE_CONNECTIONS, false),
+        drive: pool("drive", limits::POOL_DRIVE_CONNECTIONS, false),
+    }
+}
+
+/// Samples what a caller would wait for a connection now. Where one is free that is nothing, and costs no
+/// query.
+pub(super) async fn sample_pools(pools: Pools, halt: CancellationToken) {
+    let mut ticks = tokio::time::interval(POOL_SAMPLE_EVERY);
+    loop {
+        tokio::select! {
+            () = halt.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        for (name, pool) in
+            [("read", &pools.read), ("write", &pools.write), ("drive", &pools.drive)]
+        {
+            let started = tokio::time::Instant::now();
+            let is_free = pool.num_idle() > 0 || pool.size() < pool.options().get_max_connections();
+            if !is_free {
+                // An error is a wait that was in vain, and counts in full.
+                drop(pool.acquire().await);
+            }
+            metrics::histogram!("crema_pool_wait_seconds", "pool" => name)
+                .record(started.elapsed().as_secs_f64());
+        }
+    }
+}
+
+/// The engine's limits, and what this replica calls itself.
+pub(super) fn engine_settings(config: &ServeConfig, address: SocketAddr) -> EngineSettings {
+    let name = config.replica_name.clone().unwrap_or_else(|| address.to_string());
+    let lease = LeaseSettings::of(config.lease);
+    let handover_timeout = Duration::from_secs(1);
+    EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
+}
+
+/// The steps' policies: the house's own, and over them what was said.
+pub(super) fn policies(said: &StepSettings) -> Policies {
+    let usual = Policies::default();
+    let paced = |policy: Policy, attempts: Option<u32>, timeout| Policy {
+        attempts_max: attempts.unwrap_or(policy.attempts_max),
+        start_to_close: time_or(timeout, policy.start_to_close),
+        backoff: time_or(said.retry_backoff, policy.backoff),
+        backoff_max: time_or(said.retry_backoff_max, policy.backoff_max),
+        ..policy
+    };
+    let silence = usual.preparation.heartbeat.map(|it| time_or(said.preparation_silence, it));
+    let preparation = Policy { heartbeat: silence, ..usual.preparation };
+    Policies {
+        payment: paced(usual.payment, said.payment_attempts, said.payment_timeout),
+        preparation: paced(preparation, said.preparation_attempts, said.preparation_timeout),
+        notification: paced(
+            usual.notification,
+            said.notification_attempts,
+            said.notification_timeout,
+        ),
+    }
+}
