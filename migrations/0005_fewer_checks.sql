@@ -2,7 +2,7 @@
 -- three microseconds each on a warm cache and three times that on a cold one, and an order that is alone waits for
 -- that at each of its steps. What stays is what no single value shows: a saga that is closed waits for nothing. That a
 -- saga is in the bucket of its id, that its numbers rise from 1 and that its label is its final status is in the one
--- statement that writes the row; that lines are numbered without a gap, in the guard and the key.
+-- statement that writes the row; that lines are numbered from 1 without a gap, in its guard and the journal's key.
 alter table saga
     add constraint saga_closed_is_at_rest
         check (closed_status is null or wake_at is null and attention is null),
@@ -12,7 +12,6 @@ alter table saga
     drop constraint saga_closed_shows_its_status;
 
 alter table journal
-    add constraint journal_line_is_possible check (seq >= 1 and attempt >= 1),
     drop constraint journal_seq_positive,
     drop constraint journal_attempt_positive;
 
