@@ -27,7 +27,6 @@ use std::{
 
 use sqlx::PgPool;
 use tokio::sync::Notify;
-use uuid::Uuid;
 
 use self::{
     books::Effect,
@@ -93,6 +92,9 @@ pub enum ShopError {
     /// The menu does not have it, or at another price.
     #[error(transparent)]
     Unpriced(#[from] Unpriced),
+    /// No endpoint of this name is set up.
+    #[error("no endpoint `{0}` is set up for notices")]
+    EndpointUnknown(String),
     /// Not enough of an ingredient is left.
     #[error("there is not enough {0} left")]
     OutOfStock(String),
@@ -178,13 +180,5 @@ impl Shop {
     /// The pool for reads.
     pub fn read_pool(&self) -> &PgPool {
         &self.read
-    }
-
-    async fn mood_of_notice(&self, order_id: Uuid) -> sqlx::Result<Option<String>> {
-        if !self.rehearsed.any() {
-            return Ok(None);
-        }
-        let order = self.order(order_id).await?;
-        Ok(order.and_then(|it| it.mood("notification").map(str::to_owned)))
     }
 }
