@@ -186,7 +186,7 @@ pub enum Malformed {
 const MOODS: [(&str, &[&str]); 5] = [
     ("payment", &["decline", "slow", "down", "answer_lost", "late", "wrong_amount"]),
     ("refund", &["down", "slow"]),
-    ("kitchen", &["out_of_ingredients", "slow", "hang", "down", "answer_lost"]),
+    ("kitchen", &["out_of_ingredients", "slow", "stuck", "hang", "down", "answer_lost"]),
     ("inventory", &["refuse"]),
     ("notification", &["down", "slow"]),
 ];

@@ -79,7 +79,7 @@ impl Default for Policies {
     fn default() -> Self {
         let payment = Policy::default();
         let minutes = |it: u64| Duration::from_secs(it * 60);
-        // The kitchen's progress is its heartbeat: ten seconds of silence end a try long before the
+        // The kitchen's progress is its heartbeat: ten seconds without any end a try long before the
         // quarter of an hour that a busy bar may take.
         let silence = Some(Duration::from_secs(10));
         let preparation = Policy { start_to_close: minutes(15), heartbeat: silence, ..payment };

@@ -19,3 +19,4 @@ mod replicas;
 mod scarce;
 mod start;
 mod streams;
+mod tickets;
