@@ -11,6 +11,7 @@ mod settings;
 pub mod steps;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -102,8 +103,10 @@ pub struct ServeConfig {
     pub notifier: Participant,
     /// Where the stand-ins run.
     pub rehearsal: Rehearsal,
-    /// What notices are signed with; always there when the notifier is real.
+    /// What notices are signed with; always there when the notifier is real, or an endpoint is named.
     pub notifier_secret: Option<SecretString>,
+    /// Where else notices may go, by the names that orders say.
+    pub notify_endpoints: BTreeMap<String, Url>,
     /// Whether a database that may lose acknowledged commits is accepted.
     pub unsafe_durability: bool,
     /// Whether orders without an idempotency key are refused.
@@ -156,7 +159,9 @@ impl ServeConfig {
         if let Some(secret) = &s.notifier_secret {
             check_secret(secret)?;
         } else if matches!(notifier, Participant::Real(_)) {
-            return Err(ConfigError::NotifierUnsigned);
+            return Err(ConfigError::NotifierUnsigned { setting: "--notifier-url" });
+        } else if s.notify_endpoint.is_some() {
+            return Err(ConfigError::NotifierUnsigned { setting: "--notify-endpoint" });
         }
         let connections = s.max_connections.unwrap_or(HttpLimits::default().connections);
         if connections == 0 {
@@ -178,6 +183,7 @@ impl ServeConfig {
             notifier,
             rehearsal,
             notifier_secret: s.notifier_secret,
+            notify_endpoints: notify_endpoints(s.notify_endpoint.as_deref().unwrap_or_default())?,
             unsafe_durability: s.unsafe_durability.unwrap_or(false),
             require_idempotency_key: s.require_idempotency_key.unwrap_or(false),
             steps: s.steps,
@@ -217,6 +223,22 @@ fn participants(s: &Settings) -> Result<([Participant; 3], Rehearsal), ConfigErr
         (false, _) => Rehearsal::Off,
     };
     Ok((all, rehearsal))
+}
+
+/// Named endpoints, each once.
+fn notify_endpoints(said: &[String]) -> Result<BTreeMap<String, Url>, ConfigError> {
+    let mut endpoints = BTreeMap::new();
+    for endpoint in said {
+        let (name, url) = endpoint.split_once('=').ok_or(ConfigError::NotifyEndpoint)?;
+        let is_plain = |it: char| it.is_ascii_alphanumeric() || "._-".contains(it);
+        let is_name = (1..=128).contains(&name.len()) && name.chars().all(is_plain);
+        let url = http_url("--notify-endpoint", Some(url)).ok().flatten();
+        let (Some(url), true) = (url, is_name) else { return Err(ConfigError::NotifyEndpoint) };
+        if endpoints.insert(name.to_owned(), url).is_some() {
+            return Err(ConfigError::NotifyEndpoint);
+        }
+    }
+    Ok(endpoints)
 }
 
 /// The address of `name` below a base URL, whether or not that ends in a slash.

@@ -69,6 +69,7 @@ pub(crate) fn order() -> Order {
         total: 1_200,
         pickup_code: "KM47".to_owned(),
         method_token: "tok_visa".to_owned(),
+        notify_to: None,
         channel: Channel::Webhook,
         attributes: std::collections::BTreeMap::new(),
         rehearsal: false,

@@ -1,6 +1,6 @@
 //! Who plays the participants, and where they are.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -101,8 +101,14 @@ pub(super) fn participants(
     let [payment, kitchen, notifier] = addresses;
     let by_notice = one_call(&policies.notification);
     let notifier = reached("notifier", &config.notifier, notifier, by_notice)?;
-    let secret = config.notifier_secret.clone().unwrap_or_else(|| REHEARSAL_SECRET.into());
-    let webhook = Notifier::Webhook(Webhook::new(notifier, &[secret])?);
+    let secret = [config.notifier_secret.clone().unwrap_or_else(|| REHEARSAL_SECRET.into())];
+    let webhook = Notifier::Webhook(Webhook::new(notifier, &secret)?);
+    let mut endpoints = BTreeMap::new();
+    for (name, url) in &config.notify_endpoints {
+        let endpoint =
+            Participant::new("notifier", watch::channel(Some(url.clone())).1, by_notice)?;
+        endpoints.insert(name.clone(), Notifier::Webhook(Webhook::new(endpoint, &secret)?));
+    }
     Ok(Participants {
         payments: Payments::new(reached(
             "payment",
@@ -111,6 +117,6 @@ pub(super) fn participants(
             one_call(&policies.payment),
         )?),
         kitchen: Kitchen::new(reached("kitchen", &config.kitchen, kitchen, Limits::default())?),
-        notices: Notices { webhook },
+        notices: Notices { webhook, endpoints },
     })
 }

@@ -57,12 +57,21 @@ pub enum ConfigError {
     /// A rehearsal was both refused and given an address.
     #[error("--rehearsal-url was given together with --rehearsal=false: drop one of them")]
     RehearsalContradiction,
-    /// Notices to a real notifier could not be signed.
+    /// Notices that leave the rehearsal could not be signed.
     #[error(
-        "--notifier-url needs --notifier-secret (CREMA_NOTIFIER_SECRET): make one with \
+        "{setting} needs --notifier-secret (CREMA_NOTIFIER_SECRET): make one with \
          `echo whsec_$(openssl rand -base64 32)`"
     )]
-    NotifierUnsigned,
+    NotifierUnsigned {
+        /// The flag's name.
+        setting: &'static str,
+    },
+    /// A named endpoint is malformed, or is there twice. Its text is not shown, because it may hold a secret.
+    #[error(
+        "--notify-endpoint must be NAME=URL: a name of at most 128 letters, digits and any of . _ -, each once, \
+         and an http:// or https:// URL without user, query or fragment"
+    )]
+    NotifyEndpoint,
     /// The signing secret is malformed. Its text is not shown.
     #[error("--notifier-secret must be whsec_ followed by 24 to 64 bytes in base64")]
     NotifierSecret,

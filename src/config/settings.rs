@@ -82,6 +82,10 @@ pub struct Settings {
     /// The secret that notices are signed with (whsec_…)
     #[arg(long, env = "CREMA_NOTIFIER_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub notifier_secret: Option<SecretString>,
+    /// An endpoint that orders may name for their notices, signed with the same secret; several are given
+    /// by several flags, or with commas between them
+    #[arg(long, env = "CREMA_NOTIFY_ENDPOINT", value_name = "NAME=URL", value_delimiter = ',')]
+    pub notify_endpoint: Option<Vec<String>>,
     /// Let built-in stand-ins play every participant that has no URL
     #[arg(long, env = "CREMA_REHEARSAL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL")]
@@ -131,6 +135,7 @@ impl Settings {
             kitchen_url: self.kitchen_url.or(weaker.kitchen_url),
             notifier_url: self.notifier_url.or(weaker.notifier_url),
             notifier_secret: self.notifier_secret.or(weaker.notifier_secret),
+            notify_endpoint: self.notify_endpoint.or(weaker.notify_endpoint),
             rehearsal: self.rehearsal.or(weaker.rehearsal),
             rehearsal_url: self.rehearsal_url.or(weaker.rehearsal_url),
             insecure: self.insecure.or(weaker.insecure),
@@ -161,6 +166,10 @@ impl Settings {
         ] {
             blank(text);
         }
+        if let Some(endpoints) = &mut self.notify_endpoint {
+            endpoints.retain(|it| !it.trim().is_empty());
+        }
+        self.notify_endpoint.take_if(|it| it.is_empty());
         for secret in [&mut self.database_url, &mut self.notifier_secret] {
             secret.take_if(|s| s.expose_secret().trim().is_empty());
         }

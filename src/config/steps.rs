@@ -28,7 +28,7 @@ pub struct StepSettings {
     /// The longest time for one try at having an order prepared [default: 15m]
     #[arg(long, env = "CREMA_PREPARATION_TIMEOUT", value_name = "TIME")]
     pub preparation_timeout: Option<SignedDuration>,
-    /// How long the kitchen may be silent during a try [default: 10s]
+    /// How long a ticket in preparation may show no sign of life during a try [default: 10s]
     #[arg(long, env = "CREMA_PREPARATION_SILENCE", value_name = "TIME")]
     pub preparation_silence: Option<SignedDuration>,
     /// Tries at telling a customer that an order is ready [default: 5]

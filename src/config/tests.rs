@@ -125,6 +125,32 @@ fn urls_and_secrets_are_checked_and_never_shown() {
 }
 
 #[test]
+fn endpoints_for_notices_have_names_and_are_signed() {
+    let [bar, app] =
+        ["--notify-endpoint=bar=http://bar:1/in", "--notify-endpoint=app.2=https://app"];
+    let endpoints = resolve(&[SECRET, bar, app]).unwrap().notify_endpoints;
+    let both = [("app.2", "https://app/"), ("bar", "http://bar:1/in")];
+    assert_eq!(
+        endpoints.iter().map(|(name, url)| (&**name, url.as_str())).collect::<Vec<_>>(),
+        both
+    );
+    let at_once = "--notify-endpoint=bar=http://bar:1/in,app.2=https://app";
+    assert_eq!(resolve(&[SECRET, at_once]).unwrap().notify_endpoints, endpoints);
+    let file = "notify_endpoint = ['app.2=https://app', 'bar=http://bar:1/in']";
+    let file = parse_file(Path::new("crema.toml"), file).unwrap();
+    let blank = said(&[SECRET, "--notify-endpoint="]);
+    assert_eq!(ServeConfig::resolve(blank, file, &user()).unwrap().notify_endpoints, endpoints);
+    assert!(resolve(&["--notify-endpoint="]).unwrap().notify_endpoints.is_empty());
+
+    assert!(refusal(&[bar]).contains("--notifier-secret"));
+    for wrong in ["bar", "=http://b", "b r=http://b", "bar=ftp://b", "bar=http://ada:hunter2@b"] {
+        let text = refusal(&[SECRET, &format!("--notify-endpoint={wrong}")]);
+        assert!(text.contains("NAME=URL") && !text.contains("hunter2"), "{text}");
+    }
+    assert!(refusal(&[SECRET, bar, bar]).contains("each once"));
+}
+
+#[test]
 fn the_data_folder_follows_the_user() {
     let root = Surroundings { root: true, ..user() };
     assert_eq!(root.data_dir(), Some("/var/lib/crema".into()));

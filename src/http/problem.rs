@@ -78,6 +78,7 @@ codes! {
     UnsupportedMediaType "unsupported_media_type" 415 "The body must be application/json";
     BodyInvalid "body_invalid" 422 "The body does not hold what it should";
     ItemUnknown "item_unknown" 422 "There is no such item on the menu";
+    EndpointUnknown "endpoint_unknown" 422 "There is no such endpoint for notices";
     QuantityLimit "quantity_limit" 422 "The order is larger than one order may be";
     IdempotencyKeyReused "idempotency_key_reused" 422 "The idempotency key was used for another body";
     RehearsalOnly "rehearsal_only" 422 "That can only be asked of a rehearsal";

@@ -9,6 +9,10 @@ impl From<ShopError> for Problem {
         match error {
             ShopError::Malformed(malformed) => malformed.into(),
             ShopError::Unpriced(unpriced) => unpriced.into(),
+            ShopError::EndpointUnknown(_) => {
+                let must = "must be the name of an endpoint that is set up";
+                Self::new(Code::EndpointUnknown, detail).at("/notify/to", must)
+            }
             ShopError::OutOfStock(ingredient) => {
                 Self::new(Code::OutOfStock, detail).with("ingredient", ingredient)
             }

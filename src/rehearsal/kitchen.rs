@@ -22,6 +22,9 @@ use super::{
     reply::{Asked, Body, Reply, Sought, owned},
 };
 
+/// Longer than any order waits.
+const NEVER_MS: u64 = 1_000 * 60 * 60 * 24 * 365;
+
 /// What has become of a ticket.
 #[derive(Clone, Copy)]
 pub(super) enum Entry {
@@ -75,9 +78,13 @@ async fn start(State(desk): State<Arc<Desk>>, asked: Asked, Body(asking): Body<A
         }
         let out = mood == Some(Mood::OutOfIngredients);
         let kind = if out { Kind::OutOfIngredients } else { Kind::Ticket };
-        let slow = mood == Some(Mood::Slow);
+        let takes_ms = match mood {
+            Some(Mood::Slow) => moods.slow_ms,
+            Some(Mood::Stuck) => NEVER_MS,
+            _ => moods.prep_ms,
+        };
         let mut line = Line::new(Role::Kitchen, kind, &asked.key, asking.order_id);
-        line.takes_ms = (!out).then_some(if slow { moods.slow_ms } else { moods.prep_ms });
+        line.takes_ms = (!out).then_some(takes_ms);
         restore(&mut shard, desk.ledger.append(line).await?);
         let reply = shard.get(&*asked.key).copied().map_or(Reply::HangUp, accepted);
         Ok(if mood == Some(Mood::AnswerLost) { Reply::HangUp } else { reply })
@@ -102,7 +109,9 @@ fn told(entry: Entry) -> Value {
         Entry::Preparing { since, takes_ms, .. } => {
             let percent = (elapsed_ms(since) * 100 / takes_ms.max(1)).min(99);
             let state = if percent == 0 { "queued" } else { "preparing" };
-            json!({"state": state, "progress": {"percent": percent}, "reason": null})
+            // Progress moves slowly where it takes long; that somebody is at it does not.
+            let now = Timestamp::now();
+            json!({"state": state, "progress": {"percent": percent}, "reason": null, "heartbeat_at": now})
         }
         Entry::Prepared => {
             json!({"state": "prepared", "progress": {"percent": 100}, "reason": null})
@@ -116,8 +125,14 @@ fn told(entry: Entry) -> Value {
     }
 }
 
+/// A ticket that somebody began and left.
+fn stuck() -> Value {
+    json!({"state": "preparing", "progress": {"percent": 40}, "reason": null})
+}
+
 async fn look(State(desk): State<Arc<Desk>>, asked: Asked, Query(sought): Query<Sought>) -> Reply {
-    match desk.moods().of(Area::Kitchen, asked.mood.as_deref()) {
+    let mood = desk.moods().of(Area::Kitchen, asked.mood.as_deref());
+    match mood {
         Some(Mood::Down) => return Reply::down(),
         Some(Mood::Hang) => {
             desk.stop.cancelled().await;
@@ -128,6 +143,9 @@ async fn look(State(desk): State<Arc<Desk>>, asked: Asked, Query(sought): Query<
     owned(async move {
         let mut shard = desk.tickets.lock(&sought.key).await;
         Ok(match finish(&desk, &mut shard, &sought.key).await? {
+            Some(Entry::Preparing { .. }) if mood == Some(Mood::Stuck) => {
+                Reply::Json(StatusCode::OK, stuck())
+            }
             Some(entry) => Reply::Json(StatusCode::OK, told(entry)),
             None => Reply::refused(StatusCode::NOT_FOUND, "unknown_key"),
         })

@@ -29,6 +29,8 @@ pub enum Mood {
     Slow,
     /// Every call is answered 503.
     Down,
+    /// Tickets are begun and get no further; looks are answered.
+    Stuck,
     /// Tickets are accepted, and then no look is answered.
     Hang,
     /// The work is done and its first answer is dropped.
@@ -48,6 +50,7 @@ impl Area {
             (Self::Payment, "wrong_amount") => Mood::WrongAmount,
             (Self::Payment | Self::Kitchen, "answer_lost") => Mood::AnswerLost,
             (Self::Kitchen, "out_of_ingredients") => Mood::OutOfIngredients,
+            (Self::Kitchen, "stuck") => Mood::Stuck,
             (Self::Kitchen, "hang") => Mood::Hang,
             (_, "slow") => Mood::Slow,
             (_, "down") => Mood::Down,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::participant::{Call, Participant};
@@ -39,6 +39,22 @@ pub struct Ticket {
     /// Why it failed, as a stable code.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Whatever the kitchen changes while it is at it: a time, mostly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_at: Option<Value>,
+}
+
+impl Ticket {
+    /// Whether somebody is at work, since it looked like that. That it is answered says that the kitchen's server
+    /// lives, not that its people do. A ticket that has not been begun is nobody's yet: nothing of it moves,
+    /// and nothing is wrong.
+    fn is_alive_since(&self, before: &Self) -> bool {
+        self.state == TicketState::Queued || self != before
+    }
+
+    fn percent(&self) -> Option<Value> {
+        self.progress.map(|it| json!({ "percent": it.percent.min(100) }))
+    }
 }
 
 /// How far a preparation has come.
@@ -95,7 +111,7 @@ impl Kitchen {
     }
 
     /// Hands the kitchen its ticket and watches it until it is prepared. The order reads `PREPARING`
-    /// from the kitchen's yes on, and every look that succeeds is a heartbeat.
+    /// from the kitchen's yes on. Its yes is a heartbeat, and so is every look that shows a sign of life.
     ///
     /// # Errors
     /// Refused when the kitchen cannot make it; in doubt when it no longer answers, and when the
@@ -121,6 +137,7 @@ impl Kitchen {
     ) -> Result<Ticket, StepError> {
         let mut ticket = self.start(call, items).await?;
         cx.reached("PREPARING").await;
+        cx.heartbeat(ticket.percent());
         let (mut pause, mut failures) = (Duration::ZERO, 0);
         loop {
             match ticket.state {
@@ -136,8 +153,9 @@ impl Kitchen {
             }
             match self.poll(call).await {
                 Ok(seen) => {
-                    let percent = seen.progress.map(|p| json!({"percent": p.percent.min(100)}));
-                    cx.heartbeat(percent);
+                    if seen.is_alive_since(&ticket) {
+                        cx.heartbeat(seen.percent());
+                    }
                     (ticket, failures) = (seen, 0);
                 }
                 Err(error) => {

@@ -32,7 +32,6 @@ use tokio::{
     time::{Instant, interval_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 use self::{
     books::Effect,
@@ -104,6 +103,9 @@ pub enum ShopError {
     /// The menu does not have it, or at another price.
     #[error(transparent)]
     Unpriced(#[from] Unpriced),
+    /// No endpoint of this name is set up.
+    #[error("no endpoint `{0}` is set up for notices")]
+    EndpointUnknown(String),
     /// Not enough of an ingredient is left.
     #[error("there is not enough {0} left")]
     OutOfStock(String),
@@ -198,14 +200,6 @@ impl Shop {
     /// The pool for reads.
     pub fn read_pool(&self) -> &PgPool {
         &self.read
-    }
-
-    async fn mood_of_notice(&self, order_id: Uuid) -> sqlx::Result<Option<String>> {
-        if !self.rehearsed.any() {
-            return Ok(None);
-        }
-        let order = self.order(order_id).await?;
-        Ok(order.and_then(|it| it.mood("notification").map(str::to_owned)))
     }
 }
 

@@ -77,7 +77,7 @@ pub struct PaymentMethod {
 pub struct Notify {
     /// Where the notice goes.
     pub channel: Channel,
-    /// An endpoint that the operator configured, by its name; never an address.
+    /// An endpoint that the operator configured, by its name, never an address; the notifier if absent.
     #[schema(max_length = 128)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
@@ -111,6 +111,9 @@ pub struct Order {
     pub method_token: String,
     /// How the customer hears of it.
     pub channel: Channel,
+    /// The endpoint that the notice goes to, by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify_to: Option<String>,
     /// What it can be found by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
@@ -183,7 +186,7 @@ pub enum Malformed {
 const MOODS: [(&str, &[&str]); 5] = [
     ("payment", &["decline", "slow", "down", "answer_lost", "late", "wrong_amount"]),
     ("refund", &["down", "slow"]),
-    ("kitchen", &["out_of_ingredients", "slow", "hang", "down", "answer_lost"]),
+    ("kitchen", &["out_of_ingredients", "slow", "stuck", "hang", "down", "answer_lost"]),
     ("inventory", &["refuse"]),
     ("notification", &["down", "slow"]),
 ];
@@ -206,11 +209,17 @@ impl NewOrder {
                 return Err(Malformed::Quantity { pointer, max: QUANTITY_MAX });
             }
         }
-        if let Some(to) = self.notify.as_ref().and_then(|it| it.to.as_ref()) {
+        if let Some(notify) = &self.notify
+            && let Some(to) = &notify.to
+        {
             text("/notify/to", to, 1, NAME_CHARS_MAX)?;
             if !to.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it)) {
                 let must = "the name of an endpoint, of letters, digits and any of . _ -";
                 return Err(Malformed::Field("/notify/to".into(), must.to_owned()));
+            }
+            if notify.channel == Channel::Log {
+                let must = "absent, for the log has no endpoints".to_owned();
+                return Err(Malformed::Field("/notify/to".into(), must));
             }
         }
         if self.attributes.len() > ATTRIBUTES_MAX {

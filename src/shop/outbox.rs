@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{Shop, books::outbox, order::Channel, participant::Call};
+use super::{Shop, books::outbox, participant::Call};
 use crate::saga::{Policy, StepError};
 
 /// How often the outbox is looked at when no notice is known to be due: for what another replica left.
@@ -65,14 +65,19 @@ impl Shop {
     }
 
     async fn send_one(&self, due: &outbox::Due, stop: &CancellationToken) -> sqlx::Result<()> {
-        let channel = if due.channel == "log" { Channel::Log } else { Channel::Webhook };
-        let mood = self.mood_of_notice(due.order_id).await?;
-        let call = Call { key: &due.message_id, order_id: due.order_id, rehearse: mood.as_deref() };
-        let sent = tokio::select! {
-            biased;
-            sent = self.participants.notices.send(channel, call, &due.body) => sent,
-            () = stop.cancelled() => {
-                return outbox::put_back(&self.write, due.bucket, &due.message_id).await;
+        // Where it goes, and in what mood, stands in the order.
+        let sent = match self.order(due.order_id).await? {
+            None => Err(StepError::in_doubt("its order cannot be read")),
+            Some(order) => {
+                let (key, rehearse) = (due.message_id.as_str(), order.mood("notification"));
+                let call = Call { key, order_id: due.order_id, rehearse };
+                tokio::select! {
+                    biased;
+                    sent = self.participants.notices.send(&order, call, &due.body) => sent,
+                    () = stop.cancelled() => {
+                        return outbox::put_back(&self.write, due.bucket, &due.message_id).await;
+                    }
+                }
             }
         };
         match sent {

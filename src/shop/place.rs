@@ -11,7 +11,6 @@ use uuid::Uuid;
 use super::{
     Shop, ShopError,
     books::{Effect, Placing, orders, refusal},
-    menu::Unpriced,
     order::{NewOrder, Order},
     saga::ORDER_SAGA,
     view::OrderView,
@@ -44,7 +43,9 @@ impl Shop {
     /// Places an order: durable when this returns. Same key and same content: the same answer, and nothing
     /// is placed a second time. Cancellation safe: dropped or not, the order is placed or not as a whole.
     pub async fn place(&self, new: NewOrder, key: Option<String>) -> Result<Placed, ShopError> {
-        new.check(|of| self.rehearsed.is_real(of))?;
+        let to = new.notify.as_ref().and_then(|it| it.to.as_ref());
+        // Whatever an endpoint is, it is no stand-in.
+        new.check(|of| self.rehearsed.is_real(of) || (of == "notification" && to.is_some()))?;
         let Some(key) = key else { return self.try_to_place(&new, None).await };
         let fingerprint = fingerprint(&new);
         let named = (new.customer_id.clone(), key.clone());
@@ -69,6 +70,11 @@ impl Shop {
         new: &NewOrder,
         key: Option<(String, [u8; 32])>,
     ) -> Result<Placed, ShopError> {
+        let to = new.notify.as_ref().and_then(|it| it.to.clone());
+        if let Some(to) = to.as_ref().filter(|it| !self.participants.notices.has(it)) {
+            let unknown = ShopError::EndpointUnknown(to.clone());
+            return self.refuse_or_replay(unknown, new, key.as_ref()).await;
+        }
         let mut menu = self.menu.get();
         for attempt in 0..TRIES_MAX {
             let priced = match menu.price(&new.items, new.expected_total) {
@@ -78,7 +84,7 @@ impl Shop {
                     menu = self.menu.refresh(&self.read).await?;
                     continue;
                 }
-                Err(unpriced) => return self.refuse_or_replay(unpriced, new, key.as_ref()).await,
+                Err(it) => return self.refuse_or_replay(it.into(), new, key.as_ref()).await,
             };
             let order = Order {
                 customer_id: new.customer_id.clone(),
@@ -88,6 +94,7 @@ impl Shop {
                 pickup_code: self.pickup_code(attempt),
                 method_token: new.payment.method_token.clone(),
                 channel: new.notify.as_ref().map(|it| it.channel).unwrap_or_default(),
+                notify_to: to.clone(),
                 attributes: new.attributes.clone(),
                 rehearsal: self.rehearsed.any(),
                 needs: priced.needs,
@@ -126,17 +133,18 @@ impl Shop {
         }
     }
 
-    /// An order that cannot be priced now may have been placed under its key before the prices changed.
+    /// What is refused by the menu or the settings of now may have been placed under its key when those were
+    /// others.
     async fn refuse_or_replay(
         &self,
-        unpriced: Unpriced,
+        refused: ShopError,
         new: &NewOrder,
         key: Option<&(String, [u8; 32])>,
     ) -> Result<Placed, ShopError> {
-        let Some((key, fingerprint)) = key else { return Err(unpriced.into()) };
+        let Some((key, fingerprint)) = key else { return Err(refused) };
         match orders::by_key(&self.read, &new.customer_id, key).await? {
             Some((order_id, known)) => self.replay(order_id, known == fingerprint).await,
-            None => Err(unpriced.into()),
+            None => Err(refused),
         }
     }
 

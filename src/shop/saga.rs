@@ -2,7 +2,7 @@
 
 mod steps;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -35,24 +35,31 @@ pub struct Participants {
     pub notices: Notices,
 }
 
-/// Where notices go, by the order's channel.
+/// Where notices go, by what the order says.
 #[derive(Debug, Clone)]
 pub struct Notices {
-    /// Signed webhooks.
+    /// Signed webhooks of orders that name no endpoint.
     pub webhook: Notifier,
+    /// The endpoints that orders may name.
+    pub endpoints: BTreeMap<String, Notifier>,
 }
 
 impl Notices {
-    /// Sends by the channel.
-    pub async fn send(
-        &self,
-        channel: Channel,
-        call: Call<'_>,
-        body: &str,
-    ) -> Result<(), StepError> {
-        match channel {
-            Channel::Webhook => self.webhook.send(call, body).await,
-            Channel::Log => Notifier::Log.send(call, body).await,
+    /// Whether orders may name this endpoint.
+    pub fn has(&self, endpoint: &str) -> bool {
+        self.endpoints.contains_key(endpoint)
+    }
+
+    /// Sends by the order's channel and endpoint. One that is not set up any more may be again: then it is
+    /// sent with a later attempt.
+    pub async fn send(&self, order: &Order, call: Call<'_>, body: &str) -> Result<(), StepError> {
+        match (order.channel, &order.notify_to) {
+            (Channel::Log, _) => Notifier::Log.send(call, body).await,
+            (Channel::Webhook, None) => self.webhook.send(call, body).await,
+            (Channel::Webhook, Some(to)) => match self.endpoints.get(to) {
+                Some(endpoint) => endpoint.send(call, body).await,
+                None => Err(StepError::in_doubt(format!("no endpoint `{to}` is set up here"))),
+            },
         }
     }
 }
@@ -72,7 +79,7 @@ impl Default for Policies {
     fn default() -> Self {
         let payment = Policy::default();
         let minutes = |it: u64| Duration::from_secs(it * 60);
-        // The kitchen's progress is its heartbeat: ten seconds of silence end a try long before the
+        // The kitchen's progress is its heartbeat: ten seconds without any end a try long before the
         // quarter of an hour that a busy bar may take.
         let silence = Some(Duration::from_secs(10));
         let preparation = Policy { start_to_close: minutes(15), heartbeat: silence, ..payment };

@@ -1,6 +1,7 @@
 //! The shop as its customers and operators see it: the built binary, over HTTP, with its rehearsal.
 
 mod cancel;
+mod endpoints;
 mod failing;
 mod happy;
 mod harness;
@@ -10,10 +11,10 @@ mod lists;
 mod misuse;
 mod notices;
 mod operators;
-mod prefix;
-mod provider;
 mod outbox;
 mod plans;
+mod prefix;
+mod provider;
 mod races;
 mod reading;
 mod rehearsal;
@@ -21,4 +22,5 @@ mod replicas;
 mod scarce;
 mod start;
 mod streams;
+mod tickets;
 mod why;

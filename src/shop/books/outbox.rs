@@ -9,7 +9,6 @@ pub(in crate::shop) struct Due {
     pub bucket: i16,
     pub message_id: String,
     pub order_id: Uuid,
-    pub channel: String,
     pub body: String,
     pub attempts: i32,
 }
@@ -32,7 +31,7 @@ pub(in crate::shop) async fn due(
                   for update skip locked)
            update outbox o set next_attempt_at = now() + $3 * interval '1 second'
              from due d where o.bucket = d.bucket and o.message_id = d.message_id
-           returning o.bucket, o.message_id, o.order_id, o.channel, o.body::text as "body!", o.attempts"#,
+           returning o.bucket, o.message_id, o.order_id, o.body::text as "body!", o.attempts"#,
         buckets,
         limit,
         hold_s,

@@ -200,7 +200,7 @@ impl Step for Notification {
         let notice = message::notice(cx.saga_id, order, End::COMPLETED);
         let rehearse = order.mood("notification");
         let call = Call { key: &notice.message_id, order_id: cx.saga_id, rehearse };
-        self.notices.send(order.channel, call, &notice.body).await?;
+        self.notices.send(order, call, &notice.body).await?;
         Ok(Done::new(json!({ "message_id": notice.message_id })))
     }
 }

@@ -130,6 +130,17 @@ async fn a_kitchen_that_falls_silent_is_called_off() {
 }
 
 #[tokio::test]
+async fn a_kitchen_that_answers_and_gets_nowhere_is_called_off() {
+    let house = House::with(&["--preparation-silence=2s", "--retry-backoff=20ms"]).await;
+    let audited = end_of(&house, &[("rehearse.kitchen", "stuck")]).await;
+    assert_eq!(audited.end(), ("REFUNDED", Some("preparation_failed")));
+    assert_eq!(audited.ledger.deeds(), ["captured", "ticket", "call_off", "refunded"]);
+    let step = audited.step("preparation");
+    assert_eq!((&step["state"], &step["attempts"]), (&json!("in_doubt"), &json!(3)));
+    assert!(step["last_error"].as_str().unwrap().contains("no heartbeat"), "{step}");
+}
+
+#[tokio::test]
 async fn a_wrong_amount_waits_for_a_person_and_a_cancellation_returns_it() {
     let house = House::shared().await;
     let api = house.api();

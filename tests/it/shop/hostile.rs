@@ -23,7 +23,13 @@ const INSIDES: [&str; 9] = [
 
 /// A house whose payment provider is real, so that only the other moods are allowed.
 async fn real_payments() -> House {
-    House::with(&[&FAST[..], &["--rehearsal", "--payment-url=http://127.0.0.1:9"]].concat()).await
+    let real = [
+        "--rehearsal",
+        "--payment-url=http://127.0.0.1:9",
+        "--notify-endpoint=counter=http://127.0.0.1:9",
+        "--notifier-secret=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    ];
+    House::with(&[&FAST[..], &real].concat()).await
 }
 
 /// Runs the requests, each with the refusal that is due; nothing may have been written in the end.
@@ -54,7 +60,7 @@ fn changed(pointer: &str, value: Value) -> Value {
     order["items"][0]["note"] = json!("n");
     order["items"][0]["price"] = json!(480);
     order["expected_total"] = json!(480);
-    order["notify"] = json!({ "channel": "log", "to": "counter" });
+    order["notify"] = json!({ "channel": "webhook", "to": "counter" });
     order["attributes"] = json!({ "table": "7" });
     let (parent, member) = pointer.rsplit_once('/').unwrap();
     let parent = order.pointer_mut(parent).unwrap();
@@ -74,7 +80,10 @@ async fn orders_that_make_no_sense_are_refused_and_leave_nothing() {
         ("/payment/card", json!("x"), "body_invalid"),
         ("/notify/url", json!("http://evil.example"), "body_invalid"),
         ("/notify/to", json!("http://evil.example/hook"), "body_invalid"),
+        ("/notify/to", json!(""), "body_invalid"),
+        ("/notify/to", json!("kiosk"), "endpoint_unknown"),
         ("/notify/channel", json!("pigeon"), "body_invalid"),
+        ("/notify/channel", json!("log"), "body_invalid"),
         ("/items/0/quantity", json!(1.0), "body_invalid"),
         ("/items/0/quantity", json!(1.5), "body_invalid"),
         ("/items/0/quantity", json!("1"), "body_invalid"),
@@ -108,6 +117,7 @@ async fn orders_that_make_no_sense_are_refused_and_leave_nothing() {
         ("/attributes/rehearse.waiter", json!("slow"), "body_invalid"),
         ("/attributes/rehearse.payment", json!("decline"), "rehearsal_only"),
         ("/attributes/rehearse.refund", json!("down"), "rehearsal_only"),
+        ("/attributes/rehearse.notification", json!("down"), "rehearsal_only"),
         ("/customer_id", json!(CARD), "card_number_refused"),
         ("/items/0/item", json!(CARD), "card_number_refused"),
         ("/items/0/note", json!(format!("pay with {CARD}, please")), "card_number_refused"),

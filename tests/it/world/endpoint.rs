@@ -61,9 +61,19 @@ impl Endpoint {
         [format!("--notifier-url={}", self.url), format!("--notifier-secret={SECRET}")]
     }
 
+    /// What a replica is told so that orders may name it.
+    pub(crate) fn named(&self, name: &str) -> [String; 2] {
+        [format!("--notify-endpoint={name}={}", self.url), format!("--notifier-secret={SECRET}")]
+    }
+
     /// The next notice that arrives.
     pub(crate) async fn next(&mut self) -> Delivery {
         timeout(DEADLINE, self.deliveries.recv()).await.expect("a notice arrives").unwrap()
+    }
+
+    /// Whether another notice has arrived.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.deliveries.is_empty()
     }
 }
 
