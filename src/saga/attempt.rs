@@ -51,22 +51,8 @@ impl<E: Send + Sync + 'static> Core<E> {
                     answer = &mut work => break Some(answer),
                     report = reports.next() => {
                         heard = Instant::now();
-                        match report {
-                            Report::Heartbeat(progress) => live.set_progress(progress),
-                            Report::Reached { label, journaled } if running.label == label => {
-                                let _ = journaled.send(());
-                            }
-                            Report::Reached { label, journaled } => {
-                                let mut draft = Draft::new(running);
-                                draft.reached(step, attempt, label);
-                                match self.write(running, draft).await {
-                                    Ok(Turn::Again) => {}
-                                    Ok(turn) => return Err(turn),
-                                    Err(_) => return Err(Turn::Reload),
-                                }
-                                let _ = journaled.send(());
-                            }
-                        }
+                        live.let_others_in();
+                        self.hear(running, (step, attempt), report).await?;
                     }
                     () = sleep_until(started + policy.start_to_close) => {
                         break Some(Err(late("no answer", policy.start_to_close)));
@@ -88,6 +74,33 @@ impl<E: Send + Sync + 'static> Core<E> {
         let answer = answer.ok_or(Turn::Rests)?;
         count(planned, &answer, started);
         Ok(answer)
+    }
+
+    /// Takes what a running attempt tells: how far it is, or a milestone, which is journaled.
+    async fn hear(
+        &self,
+        running: &mut Running<E>,
+        (step, attempt): (StepIndex, u32),
+        report: Report,
+    ) -> Result<(), Turn> {
+        let (label, journaled) = match report {
+            Report::Heartbeat(progress) => {
+                running.presence.live.set_progress(progress);
+                return Ok(());
+            }
+            Report::Reached { label, journaled } => (label, journaled),
+        };
+        if running.label != label {
+            let mut draft = Draft::new(running);
+            draft.reached(step, attempt, label);
+            match self.write(running, draft).await {
+                Ok(Turn::Again) => {}
+                Ok(turn) => return Err(turn),
+                Err(_) => return Err(Turn::Reload),
+            }
+        }
+        let _ = journaled.send(());
+        Ok(())
     }
 
     /// Calls a step's compensation. It is shielded from further cancellation.

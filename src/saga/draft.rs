@@ -131,7 +131,9 @@ impl<E: Send + Sync + 'static> Draft<E> {
             Err(StepError::Refused { code, detail })
                 if planned.kind == Kind::BestEffort || !self.state.past_pivot() =>
             {
-                self.add(Event::StepRefused { step, attempt, code, detail });
+                let in_doubt =
+                    self.state.steps.get(usize::from(step)).is_some_and(|it| it.in_doubt);
+                self.add(Event::StepRefused { step, attempt, code, detail, in_doubt });
             }
             Err(StepError::Refused { code: reason, detail })
             | Err(StepError::NeedsAttention { reason, detail }) => {
@@ -141,7 +143,13 @@ impl<E: Send + Sync + 'static> Draft<E> {
             }
             Err(StepError::InDoubt { detail, retry_after }) => {
                 let max = policy.attempts_max;
-                if is_last_attempt(&running.plan.shape, &self.state, step, attempt, max) {
+                let is_last = is_last_attempt(&running.plan.shape, &self.state, step, attempt, max);
+                if running.presence.live.has_cancel() && !self.state.past_pivot() {
+                    // What is turned back for is the cancellation, also when this was the last attempt.
+                    self.add(Event::AttemptFailed { step, attempt, detail, retry_in_ms: 0 });
+                } else if is_last {
+                    // One that was accepted and has not arrived here is found by the commit.
+                    self.unless_cancelled |= planned.kind != Kind::BestEffort;
                     self.add(Event::StepGivenUp { step, attempt, detail });
                 } else {
                     self.wait = Some(policy.delay(attempt, spread(), retry_after));

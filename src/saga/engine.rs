@@ -18,7 +18,7 @@ use super::{
     journal::{
         self, Apply, Journal, Refusal, Row, Transition, Verdict, WriterSettings, bucket_of,
         inbox::{self, CancelVerdict},
-        lease, load,
+        lease,
     },
     lease::Ownership,
     line::Line,
@@ -112,7 +112,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             drain: CancellationToken::new(),
             halt: CancellationToken::new(),
         });
-        load::ensure_partitions(&core.drive).await?;
+        core.make_partitions().await;
         let mut connection = PgConnection::connect_with(&core.options).await?;
         core.end_leases_of_the_dead(&mut connection).await?;
         core.register(&mut connection).await?;

@@ -4,12 +4,16 @@
 //! running engine all fold the same lines through it, so there is no second code path for crashes.
 
 mod state;
+mod step;
 
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-pub use self::state::{Compensation, Direction, Illegal, Kind, Progress, Shape, State, StepState};
+pub use self::{
+    state::{Direction, Illegal, Kind, Shape, State},
+    step::{Compensation, Progress, StepState},
+};
 
 /// A step's place in its plan, from 0.
 pub type StepIndex = u8;
@@ -24,8 +28,9 @@ pub enum Event {
     StepReached { step: StepIndex, attempt: u32, label: String },
     /// The step happened; the next step may happen from now on.
     StepDone { step: StepIndex, attempt: u32, output: Arc<RawValue> },
-    /// The step did not happen and will not.
-    StepRefused { step: StepIndex, attempt: u32, code: String, detail: String },
+    /// The step did not happen in this attempt and will not. Whether an earlier one may have happened all the
+    /// same is said by `in_doubt`; then it is compensated.
+    StepRefused { step: StepIndex, attempt: u32, code: String, detail: String, in_doubt: bool },
     /// The attempt ended in doubt; the next one follows after `retry_in_ms`.
     AttemptFailed { step: StepIndex, attempt: u32, detail: String, retry_in_ms: u64 },
     /// The last attempt ended in doubt: the step may have happened.
@@ -40,8 +45,8 @@ pub enum Event {
     CompensationDone { step: StepIndex, attempt: u32, output: Arc<RawValue> },
     /// The compensation did not succeed; it is tried again, without end.
     CompensationFailed { step: StepIndex, attempt: u32, detail: String, retry_in_ms: u64 },
-    /// Another replica went on where the last one was lost, or, `handed_over`, gave it away in order;
-    /// whatever attempt ran then counts.
+    /// A replica went on where another one was lost; or, `handed_over`, where none was: it had been given
+    /// away in order, or had been let go and taken back by the same process. Whatever attempt ran then counts.
     TakenUp { replica: String, handed_over: bool },
     /// A saga that keeps killing its replica was set aside.
     CrashLoop { takeovers: u32 },

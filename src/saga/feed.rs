@@ -143,11 +143,15 @@ impl Cursor {
             Some(within) => feed::one(pool, within.writer, within.n).await?,
             None => self.batches(pool, 1).await?.into_iter().next(),
         };
+        let Some(batch) = batch else {
+            self.within = None;
+            return Ok(None);
+        };
+        let lines = read::lines_by_key(pool, &batch.saga_ids, &batch.seqs).await?;
+        // Only now: whoever could not read stands where it stood, and asks again.
         let passed = self.within.take().map_or(0, |it| it.passed);
-        let Some(batch) = batch else { return Ok(None) };
         let (writer, n) = (batch.writer, batch.n);
         self.at_us = batch.at_us;
-        let lines = read::lines_by_key(pool, &batch.saga_ids, &batch.seqs).await?;
         let mut numbered = Vec::with_capacity(lines.len());
         for (passed, line) in (1..).zip(lines).skip(usize::try_from(passed).unwrap_or(usize::MAX)) {
             self.within = Some(Within { writer, n, passed });

@@ -20,7 +20,7 @@ pub enum StepStatus {
     Pending,
     /// An attempt runs, or is about to.
     Running,
-    /// Between two attempts.
+    /// Between two attempts: the next one is not due yet, or the saga is suspended.
     Waiting,
     /// It happened.
     Done,
@@ -115,7 +115,7 @@ struct Trace {
 }
 
 impl SagaView {
-    /// Folds a saga's lines up to where its row stands.
+    /// Folds a saga's lines up to where its row stands, as of the moment when the row was read.
     pub(super) fn of<E>(
         plan: &Plan<E>,
         row: SagaRow,
@@ -150,9 +150,14 @@ impl SagaView {
                 trace.started_at.get_or_insert(at);
             }
         }
+        for trace in &mut traces {
+            trace.begin_what_is_due(&row);
+        }
+        let is_suspended = row.wake_at.is_some();
         let steps = plan.shape.iter().zip(&state.steps).zip(traces).enumerate();
-        let steps =
-            steps.map(|(index, ((shape, _), trace))| step_view(&state, index, shape, trace));
+        let steps = steps.map(|(index, ((shape, _), trace))| {
+            step_view(&state, (index, shape), trace, is_suspended)
+        });
         Ok(Self {
             steps: steps.collect(),
             input: input.ok_or(HistoryError::Empty)?,
@@ -170,6 +175,15 @@ impl SagaView {
 }
 
 impl Trace {
+    /// An attempt begins without a line of its own. What is due and in memory, which is to say that its row
+    /// is not suspended, runs.
+    fn begin_what_is_due(&mut self, row: &SagaRow) {
+        let read_at = row.read_at.to_jiff();
+        let has_begun = |next_at: &Timestamp| row.wake_at.is_none() && *next_at <= read_at;
+        self.next_at = self.next_at.filter(|it| !has_begun(it));
+        self.compensation_next_at = self.compensation_next_at.filter(|it| !has_begun(it));
+    }
+
     fn note(&mut self, event: &Event, at: Timestamp, backward: bool) {
         let after =
             |ms: u64| at + SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX / 2));
@@ -198,7 +212,12 @@ impl Trace {
     }
 }
 
-fn step_view(state: &State, index: usize, shape: &Shape, trace: Trace) -> StepView {
+fn step_view(
+    state: &State,
+    (index, shape): (usize, &Shape),
+    trace: Trace,
+    is_suspended: bool,
+) -> StepView {
     let step = &state.steps[index];
     let forward = state.direction == Direction::Forward;
     let is_at_hand = forward && usize::from(state.cursor) == index;
@@ -207,7 +226,9 @@ fn step_view(state: &State, index: usize, shape: &Shape, trace: Trace) -> StepVi
         Progress::Refused => StepStatus::Refused,
         Progress::GivenUp if shape.kind == Kind::BestEffort => StepStatus::GivenUp,
         Progress::GivenUp => StepStatus::InDoubt,
-        Progress::Pending | Progress::Open if is_at_hand && trace.next_at.is_some() => {
+        Progress::Pending | Progress::Open
+            if is_at_hand && (is_suspended || trace.next_at.is_some()) =>
+        {
             StepStatus::Waiting
         }
         Progress::Pending | Progress::Open if is_at_hand => StepStatus::Running,
@@ -219,7 +240,8 @@ fn step_view(state: &State, index: usize, shape: &Shape, trace: Trace) -> StepVi
     let json = |raw: &Option<std::sync::Arc<serde_json::value::RawValue>>| {
         raw.as_ref().and_then(|it| serde_json::from_str(it.get()).ok())
     };
-    let compensation = compensation_status(state, index, &trace).map(|status| CompensationView {
+    let status_back = compensation_status(state, index, &trace, is_suspended);
+    let compensation = status_back.map(|status| CompensationView {
         status,
         attempts: step.compensation_attempts + u32::from(status == StepStatus::Running),
         last_error: trace.compensation_error,
@@ -239,7 +261,12 @@ fn step_view(state: &State, index: usize, shape: &Shape, trace: Trace) -> StepVi
     }
 }
 
-fn compensation_status(state: &State, index: usize, trace: &Trace) -> Option<StepStatus> {
+fn compensation_status(
+    state: &State,
+    index: usize,
+    trace: &Trace,
+    is_suspended: bool,
+) -> Option<StepStatus> {
     let step = &state.steps[index];
     if step.compensation == Compensation::Done {
         return Some(StepStatus::Done);
@@ -248,9 +275,10 @@ fn compensation_status(state: &State, index: usize, trace: &Trace) -> Option<Ste
         return None;
     }
     match step.progress {
-        Progress::Pending | Progress::Refused => None,
+        Progress::Pending => None,
+        Progress::Refused if !step.in_doubt => None,
         _ if state.compensating() != Some(index) => Some(StepStatus::Pending),
-        _ if trace.compensation_next_at.is_some() => Some(StepStatus::Waiting),
+        _ if is_suspended || trace.compensation_next_at.is_some() => Some(StepStatus::Waiting),
         _ => Some(StepStatus::Running),
     }
 }

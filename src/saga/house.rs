@@ -36,6 +36,13 @@ impl<E: Send + Sync + 'static> Core<E> {
         }
     }
 
+    /// Makes partitions ahead of time. Without them everything goes on, in one that is never dropped.
+    pub(super) async fn make_partitions(&self) {
+        if let Err(error) = load::ensure_partitions(&self.drive).await {
+            tracing::warn!(%error, "the journal's partitions are not made; it is tried again");
+        }
+    }
+
     /// Once an hour: partitions ahead of time, old feed rows away.
     pub(super) async fn keep_house(self: Arc<Self>) {
         const FEED_KEPT_S: f64 = 86_400.0;
@@ -45,11 +52,10 @@ impl<E: Send + Sync + 'static> Core<E> {
                 () = self.halt.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let pruned = journal::feed::prune(&self.drive, FEED_KEPT_S).await;
-            let made = load::ensure_partitions(&self.drive).await;
-            if let Err(error) = pruned.map(|_| ()).and(made) {
-                tracing::warn!(%error, "housekeeping failed; it is tried again in an hour");
+            if let Err(error) = journal::feed::prune(&self.drive, FEED_KEPT_S).await {
+                tracing::warn!(%error, "old rows of the feed stay; it is tried again in an hour");
             }
+            self.make_partitions().await;
         }
     }
 }

@@ -5,31 +5,16 @@
 //! nothing) and reading its sagas after. A replica that could not renew for ⅔ of its lease takes itself for
 //! dead, by its own monotonic clock: local time only ever makes us stop sooner.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod ownership;
+
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, interval, sleep, timeout};
 use uuid::Uuid;
 
-use super::{
-    Core,
-    journal::{Fence, lease},
-    process::Identity,
-};
-
-/// Buckets in all; fixed for life, for ids carry theirs.
-pub const BUCKETS: usize = 256;
-
-/// A replica places this many sagas in a row into one bucket before it turns to the next: a batch then
-/// touches few buckets, and its fence is short. (With 32 a batch of 500 locked some 40 rows, and two
-/// writers at once the same ones.)
-const PLACINGS_A_BUCKET: usize = 256;
+pub use self::ownership::{BUCKETS, Ownership};
+use super::{Core, journal::lease, process::Identity};
 
 /// How long a replica is taken for alive, and how often it says so.
 #[derive(Debug, Clone, Copy)]
@@ -57,130 +42,6 @@ impl LeaseSettings {
 
     fn trust(&self) -> Duration {
         self.lease * 2 / 3
-    }
-}
-
-/// What we believe to own. An epoch of 0 means: not ours.
-#[derive(Debug)]
-pub struct Ownership {
-    boot_id: RwLock<Uuid>,
-    epochs: [AtomicI64; BUCKETS],
-    placing: RwLock<Vec<u8>>,
-    turn: AtomicUsize,
-    renewed: Mutex<Instant>,
-}
-
-impl Ownership {
-    pub(super) fn new() -> Self {
-        Self {
-            boot_id: RwLock::new(Uuid::now_v7()),
-            epochs: std::array::from_fn(|_| AtomicI64::new(0)),
-            placing: RwLock::new(Vec::new()),
-            turn: AtomicUsize::new(0),
-            renewed: Mutex::new(Instant::now()),
-        }
-    }
-
-    pub(super) fn boot_id(&self) -> Uuid {
-        *self.boot_id.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The epoch of a bucket of ours.
-    pub(super) fn epoch(&self, bucket: u8) -> Option<i64> {
-        let epoch = self.epochs.get(usize::from(bucket))?.load(Ordering::Acquire);
-        (epoch > 0).then_some(epoch)
-    }
-
-    /// All buckets of ours, in order.
-    pub(super) fn buckets(&self) -> Vec<i16> {
-        (0..=u8::MAX).filter(|it| self.epoch(*it).is_some()).map(i16::from).collect()
-    }
-
-    /// All buckets of ours with their epochs, in order.
-    pub(super) fn fence(&self) -> Fence {
-        let ours = (0..=u8::MAX).filter_map(|it| Some((i16::from(it), self.epoch(it)?)));
-        let (buckets, epochs) = ours.unzip();
-        Fence { buckets, epochs }
-    }
-
-    /// The bucket for the next saga; `None` when no bucket is ours.
-    pub(super) fn next_bucket(&self) -> Option<u8> {
-        let placing = self.placing.read().unwrap_or_else(PoisonError::into_inner);
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) / PLACINGS_A_BUCKET;
-        // One that was lost since stays in the list until the next tick.
-        let (left, right) = placing.split_at(turn % placing.len().max(1));
-        right.iter().chain(left).copied().find(|it| self.epoch(*it).is_some())
-    }
-
-    /// Takes over what the table says of these buckets; what it did not say is ours is not. False, and
-    /// nothing changed, when it was asked about a replica that we no longer are.
-    pub(super) fn raised(&self, boot_id: Uuid, buckets: &[i16], held: &[(i16, i64)]) -> bool {
-        let current = self.boot_id.read().unwrap_or_else(PoisonError::into_inner);
-        if *current != boot_id {
-            return false;
-        }
-        for bucket in buckets.iter().filter(|it| !held.iter().any(|(held, _)| held == *it)) {
-            self.forget(*bucket);
-        }
-        for (bucket, epoch) in held {
-            if let Some(slot) = self.slot(*bucket) {
-                // Epochs only rise: what another writer has learnt meanwhile is newer.
-                slot.fetch_max(*epoch, Ordering::AcqRel);
-            }
-        }
-        true
-    }
-
-    /// Forgets buckets that we give away.
-    pub(super) fn give_up(&self, buckets: &[i16]) {
-        for bucket in buckets {
-            self.forget(*bucket);
-        }
-    }
-
-    fn forget(&self, bucket: i16) {
-        if let Some(slot) = self.slot(bucket) {
-            slot.store(0, Ordering::Release);
-        }
-    }
-
-    fn slot(&self, bucket: i16) -> Option<&AtomicI64> {
-        self.epochs.get(usize::try_from(bucket).ok()?)
-    }
-
-    /// Opens all buckets of ours for new sagas, but these.
-    pub(super) fn place_in_all_but(&self, not: &[i16]) {
-        let ours = self.buckets().into_iter().filter(|it| !not.contains(it));
-        let placing = ours.filter_map(|it| u8::try_from(it).ok()).collect();
-        *self.placing.write().unwrap_or_else(PoisonError::into_inner) = placing;
-    }
-
-    /// Stops placing new sagas anywhere.
-    pub(super) fn stop_placing(&self) {
-        self.placing.write().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Whether new sagas can be placed.
-    pub(super) fn is_placing(&self) -> bool {
-        !self.placing.read().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    fn renewed_at(&self) -> Instant {
-        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_renewed(&self, at: Instant) {
-        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = at;
-    }
-
-    /// Forgets everything; the next registration is a new replica's.
-    fn forget_all(&self) {
-        let mut boot_id = self.boot_id.write().unwrap_or_else(PoisonError::into_inner);
-        *boot_id = Uuid::now_v7();
-        self.stop_placing();
-        for epoch in &self.epochs {
-            epoch.store(0, Ordering::Release);
-        }
     }
 }
 

@@ -111,8 +111,8 @@ impl Event {
                 output.get().to_owned()
             }
             Self::StepReached { label, .. } => json!({ "label": label }).to_string(),
-            Self::StepRefused { code, detail, .. } => {
-                json!({ "code": code, "detail": detail }).to_string()
+            Self::StepRefused { code, detail, in_doubt, .. } => {
+                json!({ "code": code, "detail": detail, "in_doubt": in_doubt }).to_string()
             }
             Self::AttemptFailed { detail, retry_in_ms, .. }
             | Self::CompensationFailed { detail, retry_in_ms, .. } => {
@@ -181,9 +181,14 @@ fn read_step(kind: &str, step: StepIndex, attempt: u32, data: &Value) -> Option<
     let retry_in_ms = || data.get("retry_in_ms")?.as_u64();
     Some(match kind {
         "step_reached" => Event::StepReached { step, attempt, label: text(data, "label")? },
-        "step_refused" => {
-            Event::StepRefused { step, attempt, code: text(data, "code")?, detail: detail()? }
-        }
+        "step_refused" => Event::StepRefused {
+            step,
+            attempt,
+            code: text(data, "code")?,
+            detail: detail()?,
+            // Lines from before it was said fold as they did: nothing of the step was taken back then.
+            in_doubt: data.get("in_doubt").and_then(Value::as_bool).unwrap_or(false),
+        },
         "attempt_failed" => {
             Event::AttemptFailed { step, attempt, detail: detail()?, retry_in_ms: retry_in_ms()? }
         }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -24,6 +27,8 @@ pub(super) struct Live {
     progress: Mutex<Option<Value>>,
     /// Somebody wanted to load the saga while it was still here.
     wanted: Mutex<Option<Arrival>>,
+    /// Held while no other saga may run that may have killed its replicas.
+    alone: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 /// How a saga comes into memory.
@@ -33,7 +38,7 @@ pub(super) enum Arrival {
     Woken,
     /// Its row says that it runs, and it may be that nobody has it: an answer of the database was lost.
     Missed,
-    /// Its bucket was handed over in order.
+    /// Its bucket was handed over in order, or is back after we had let go of it: no process ended.
     HandedOver,
     /// Its replica died.
     TakenOver,
@@ -72,6 +77,16 @@ impl Live {
     /// Whether a cancellation waits.
     pub(super) fn has_cancel(&self) -> bool {
         lock(&self.inbox).waiting.iter().any(|it| it.kind == "cancel")
+    }
+
+    /// Keeps the others waiting until [`Self::let_others_in`].
+    pub(super) fn run_alone(&self, permit: OwnedSemaphorePermit) {
+        *lock(&self.alone) = Some(permit);
+    }
+
+    /// The saga has survived: the next one may try.
+    pub(super) fn let_others_in(&self) {
+        lock(&self.alone).take();
     }
 
     /// How far the running attempt has come.
@@ -249,6 +264,7 @@ pub(super) struct Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
+        self.live.let_others_in();
         lock(&self.all.sagas).remove(&self.saga_id);
         if let Some(arrival) = *lock(&self.live.wanted) {
             self.all.ask_to_reload(self.saga_id, arrival);

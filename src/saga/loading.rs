@@ -18,7 +18,7 @@ use super::{
     },
     lease::as_ms,
     live::{Arrival, Presence},
-    runner::Running,
+    runner::{Running, SET_ASIDE_FOR},
 };
 
 impl<E: Send + Sync + 'static> Core<E> {
@@ -141,9 +141,11 @@ impl<E: Send + Sync + 'static> Core<E> {
     }
 
     async fn wake(self: &Arc<Self>, sagas: &[Uuid], items: &[Item]) -> sqlx::Result<usize> {
-        let loaded = load::wake(&self.drive, &self.ownership.fence(), sagas).await?;
-        let found = loaded.len();
-        self.resume(loaded, Arrival::Woken, items).await?;
+        let woken = load::wake(&self.drive, &self.ownership.fence(), sagas).await?;
+        let found = woken.suspended.len() + woken.running.len();
+        self.resume(woken.suspended, Arrival::Woken, items).await?;
+        // Whoever had it is gone, and an attempt of theirs may have been under way.
+        self.resume(woken.running, Arrival::Missed, items).await?;
         Ok(found)
     }
 
@@ -186,8 +188,9 @@ impl<E: Send + Sync + 'static> Core<E> {
                 }
                 Err(reason) => {
                     tracing::error!(saga_id = %row.saga_id, reason, "a saga cannot be taken up");
-                    let wait = as_ms(Duration::from_secs(100));
-                    load::set_aside(&self.drive, row.saga_id, "journal_unreadable", wait).await?;
+                    let (fence, wait) = (self.ownership.fence(), as_ms(SET_ASIDE_FOR));
+                    let (saga_id, attention) = (row.saga_id, "journal_unreadable");
+                    load::set_aside(&self.drive, &fence, saga_id, attention, wait).await?;
                 }
             }
         }

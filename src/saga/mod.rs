@@ -80,6 +80,9 @@ pub struct EngineSettings {
     pub cancel_grace: Duration,
     /// How long a bucket's sagas have to let go before it is handed over.
     pub handover_timeout: Duration,
+    /// How long a saga that may have killed its replicas runs alone before the next one is let in. What
+    /// kills a process does so when it is called; whatever runs on after that only holds up the others.
+    pub alone_for: Duration,
     /// How long a crash loop sleeps: until an operator wakes it.
     pub crash_loop_wait: Duration,
     /// Time between two sweeps for sagas that nobody drives.
@@ -100,6 +103,7 @@ impl Default for EngineSettings {
             horizon: Duration::from_secs(2),
             cancel_grace: Duration::from_secs(5),
             handover_timeout: Duration::from_secs(5),
+            alone_for: Duration::from_secs(1),
             crash_loop_wait: Duration::from_secs(86_400 * 365 * 10),
             sweep: Duration::from_secs(60),
             commit_timeout: Duration::from_secs(10),
@@ -119,7 +123,7 @@ pub(crate) struct Core<E> {
     options: PgConnectOptions,
     drive: PgPool,
     settings: EngineSettings,
-    /// One at a time: sagas that may have killed their replica.
+    /// One at a time: sagas that may have killed their replicas, until they have survived for a while.
     alone: Arc<Semaphore>,
     look_now: Notify,
     tasks: TaskTracker,

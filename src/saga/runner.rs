@@ -22,11 +22,11 @@ use super::{
 
 /// From this attempt on a failing compensation parks the saga; attempts go on.
 const COMPENSATION_ATTEMPTS_BEFORE_PARKING: u32 = 10;
-/// How long a saga waits for the cancellation that fenced off its pivot before it reads itself again. It
+/// How long a saga waits for the cancellation that fenced off its commit before it reads itself again. It
 /// stands in the inbox already.
 const CANCELLATION_WAIT: Duration = Duration::from_secs(5);
-/// How long a saga is left alone that cannot even be parked.
-const SET_ASIDE_FOR: Duration = Duration::from_secs(100);
+/// How long a saga is left alone that cannot even be parked, or not be read.
+pub(super) const SET_ASIDE_FOR: Duration = Duration::from_secs(100);
 
 /// A saga in the hands of its task.
 pub(super) struct Running<E> {
@@ -74,11 +74,11 @@ impl<E: Send + Sync + 'static> Core<E> {
                 () = sleep(due_in) => {}
             }
         }
-        let mut alone = None;
+        let mut is_alone = false;
         let mut turn = Turn::Again;
         if arrival != Arrival::Woken && !matches!(running.state.direction, Direction::Closed(_)) {
-            alone = match self.wait_to_be_alone(&running).await {
-                Some(alone) => alone,
+            is_alone = match self.wait_to_be_alone(&running).await {
+                Some(is_alone) => is_alone,
                 None => return,
             };
             turn = self.take_up(&mut running, arrival).await;
@@ -88,18 +88,20 @@ impl<E: Send + Sync + 'static> Core<E> {
             if live.lost.is_cancelled() || self.drain.is_cancelled() || !is_ours {
                 return;
             }
-            turn = self.turn(&mut running).await;
-            alone = alone.filter(|_| !matches!(turn, Turn::Again));
+            turn = match std::mem::take(&mut is_alone) {
+                true => self.turn_alone(&mut running).await,
+                false => self.turn(&mut running).await,
+            };
         }
         if let Turn::Reload = turn {
             let saga_id = running.saga_id;
-            drop((running, alone));
+            drop(running);
             self.live.ask_to_reload(saga_id, Arrival::Missed);
             self.look_now.notify_one();
         }
     }
 
-    async fn turn(&self, running: &mut Running<E>) -> Turn {
+    pub(super) async fn turn(&self, running: &mut Running<E>) -> Turn {
         let items = running.presence.live.take_inbox();
         if !items.is_empty() {
             // Alone in its commit: whatever follows from it and is refused, this stays said.
@@ -179,8 +181,9 @@ impl<E: Send + Sync + 'static> Core<E> {
         }
     }
 
-    /// A cancellation was accepted before the commit that could not have been taken back. The step may
-    /// have happened all the same, so it counts as in doubt; then the request itself is waited for.
+    /// A cancellation was accepted before the commit that could not have been taken back, or that would have
+    /// given another reason. The step may have happened all the same, so it counts as in doubt; then the
+    /// request itself is waited for.
     async fn give_way(&self, running: &mut Running<E>, at_hand: Option<(StepIndex, u32)>) -> Turn {
         if let Some((step, attempt)) = at_hand {
             let detail = "a cancellation was accepted first".to_owned();
@@ -209,7 +212,8 @@ impl<E: Send + Sync + 'static> Core<E> {
     /// Shows a saga to the operators of which not even that can be journaled.
     async fn set_aside(&self, running: &Running<E>) -> Turn {
         let (wait, attention) = (as_ms(SET_ASIDE_FOR), "transition_impossible");
-        match load::set_aside(&self.drive, running.saga_id, attention, wait).await {
+        let (fence, saga_id) = (self.ownership.fence(), running.saga_id);
+        match load::set_aside(&self.drive, &fence, saga_id, attention, wait).await {
             Ok(()) => Turn::Rests,
             Err(error) => {
                 tracing::warn!(%error, saga_id = %running.saga_id, "could not set a saga aside");

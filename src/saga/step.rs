@@ -99,10 +99,11 @@ pub enum Lane {
 }
 
 /// Why an attempt did not succeed. The difference decides both whether it is tried again and
-/// whether the step itself must be compensated.
+/// whether the step itself must be compensated: a refusal speaks for its own attempt only.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StepError {
-    /// It did not happen and will not: neither retried nor compensated.
+    /// It did not happen and will not: neither retried nor compensated, unless an earlier attempt was in
+    /// doubt. What that one did is taken back by key then.
     #[error("refused ({code}): {detail}")]
     Refused {
         /// A stable, machine-readable reason (`payment_declined`).

@@ -1,6 +1,8 @@
 //! Going on with a saga that another replica had, and telling one that kills its replicas.
 
-use tokio::sync::OwnedSemaphorePermit;
+use std::pin::pin;
+
+use tokio::time::sleep;
 
 use super::{
     Core,
@@ -14,21 +16,52 @@ use super::{
 const TAKEOVERS_BEFORE_ALONE: u32 = 2;
 /// One that then was taken up this often more, alone, is a crash loop.
 const TAKEOVERS_ALONE_MAX: u32 = 5;
+
 impl<E: Send + Sync + 'static> Core<E> {
     /// One that was taken up again and again without getting anywhere may be what killed its replicas: such
-    /// sagas run one at a time. `None`: it is not ours any more, or we stop.
-    pub(super) async fn wait_to_be_alone(
-        &self,
-        running: &Running<E>,
-    ) -> Option<Option<OwnedSemaphorePermit>> {
+    /// sagas start one at a time. Tells whether this one keeps the others waiting; `None`: it is not ours any
+    /// more, or we stop. One that is to be cancelled waits for nobody: it calls its step no more.
+    pub(super) async fn wait_to_be_alone(&self, running: &Running<E>) -> Option<bool> {
         if running.state.takeovers_in_a_row < TAKEOVERS_BEFORE_ALONE {
-            return Some(None);
+            return Some(false);
         }
-        tokio::select! {
-            () = running.presence.live.lost.cancelled() => None,
-            () = self.drain.cancelled() => None,
-            permit = self.alone.clone().acquire_owned() => Some(permit.ok()),
+        let live = &running.presence.live;
+        let turns_back = !running.is_going_back() && !running.state.past_pivot();
+        let mut alone = pin!(self.alone.clone().acquire_owned());
+        loop {
+            if turns_back && live.has_cancel() {
+                return Some(false);
+            }
+            tokio::select! {
+                () = live.lost.cancelled() => return None,
+                () = self.drain.cancelled() => return None,
+                () = live.nudge.notified() => {}
+                permit = &mut alone => {
+                    live.run_alone(permit.ok()?);
+                    return Some(true);
+                }
+            }
         }
+    }
+
+    /// The turn of a saga that keeps others waiting. It lets the next one in when the turn is over, when its
+    /// attempt gives a sign of life, or when it has survived for a while: an attempt may take long, and what
+    /// waits behind it is innocent for the most part.
+    pub(super) async fn turn_alone(&self, running: &mut Running<E>) -> Turn {
+        let live = running.presence.live.clone();
+        let turn = {
+            let mut turn = pin!(self.turn(running));
+            tokio::select! {
+                biased;
+                turn = &mut turn => turn,
+                () = sleep(self.settings.alone_for) => {
+                    live.let_others_in();
+                    turn.await
+                }
+            }
+        };
+        live.let_others_in();
+        turn
     }
 
     /// Journals the takeover, or sets a saga aside that kills its replicas.

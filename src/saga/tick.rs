@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::interval;
+use uuid::Uuid;
 
 use super::{
     Core,
@@ -74,7 +75,7 @@ impl<E: Send + Sync + 'static> Core<E> {
     /// or a release was lost, or when somebody else wrote to the table.
     async fn reconcile(
         self: &Arc<Self>,
-        boot_id: uuid::Uuid,
+        boot_id: Uuid,
         ours: &[i16],
         outlook: &Outlook,
     ) -> sqlx::Result<()> {
@@ -103,7 +104,8 @@ impl<E: Send + Sync + 'static> Core<E> {
         let room = share - ours.len() as i64;
         if ownerless > 0 && room > 0 {
             let boot_id = self.ownership.boot_id();
-            let taken = lease::take_over(&self.drive, boot_id, room).await?;
+            let former = self.ownership.former_boots();
+            let taken = lease::take_over(&self.drive, boot_id, &former, room).await?;
             let epochs: Vec<(i16, i64)> = taken.iter().map(|it| (it.bucket, it.epoch)).collect();
             if !self.ownership.raised(boot_id, &[], &epochs) {
                 return Ok(()); // We were taken for dead meanwhile; the new one starts afresh.
@@ -112,12 +114,12 @@ impl<E: Send + Sync + 'static> Core<E> {
             if !taken.is_empty() {
                 tracing::info!(buckets = taken.len(), "took over buckets");
             }
-            let arrival = |released| match released {
-                true => Arrival::HandedOver,
-                false => Arrival::TakenOver,
+            // Back from ourselves, no process ended: a lease that ran out is no crash.
+            let arrival = |owner: Option<Uuid>| match owner {
+                Some(owner) if !former.contains(&owner) => Arrival::TakenOver,
+                _ => Arrival::HandedOver,
             };
-            self.load_all(taken.iter().map(|it| (it.bucket, arrival(it.released))).collect())
-                .await?;
+            self.load_all(taken.iter().map(|it| (it.bucket, arrival(it.owner))).collect()).await?;
         } else if room < 0 {
             let beyond = ours.iter().rev().take(usize::try_from(-room).unwrap_or(0));
             self.hand_over(&beyond.copied().collect::<Vec<_>>()).await?;

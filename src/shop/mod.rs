@@ -26,7 +26,11 @@ use std::{
 };
 
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, interval_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use self::{
@@ -43,6 +47,9 @@ pub use self::{
 };
 use crate::saga::{Engine, EngineBuilder, EngineSettings, history::HistoryError};
 
+/// How often the months ahead are made ready. Two are, so that this may fail for weeks.
+const UPKEEP_EVERY: Duration = Duration::from_secs(86_400);
+
 /// The shop: its engine, its books, its participants.
 pub struct Shop {
     /// Drives the orders.
@@ -55,6 +62,8 @@ pub struct Shop {
     code_length: AtomicUsize,
     in_flight: Arc<InFlight>,
     notices_due: Arc<Notify>,
+    tasks: TaskTracker,
+    halt: CancellationToken,
 }
 
 /// The pools that a shop works with, apart so that none starves another.
@@ -149,12 +158,15 @@ impl Shop {
         let Opening { options, pools, participants, rehearsed, policies, engine } = opening;
         let menu = MenuCache::default();
         menu.refresh(&pools.read).await?;
+        books::partitions::make(&pools.write).await;
         let notices_due = Arc::new(Notify::new());
         let engine = EngineBuilder::new(options, pools.drive, books::apply)
             .settings(engine)
             .register(saga::order_saga(participants.clone(), policies, notices_due.clone()))
             .start()
             .await?;
+        let (tasks, halt) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(keep_books(pools.write.clone(), halt.clone()));
         Ok(Arc::new(Self {
             engine,
             read: pools.read,
@@ -165,12 +177,17 @@ impl Shop {
             code_length: AtomicUsize::new(place::CODE_LENGTH_MIN),
             in_flight: Arc::default(),
             notices_due,
+            tasks,
+            halt,
         }))
     }
 
     /// Stops driving orders; see [`Engine::stop`].
     pub async fn close(&self, patience: Duration) {
         self.engine.stop(patience).await;
+        self.halt.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
         self.read.close().await;
         self.write.close().await;
     }
@@ -186,5 +203,17 @@ impl Shop {
         }
         let order = self.order(order_id).await?;
         Ok(order.and_then(|it| it.mood("notification").map(str::to_owned)))
+    }
+}
+
+/// Once a day: the partitions of the months ahead.
+async fn keep_books(pool: PgPool, halt: CancellationToken) {
+    let mut ticks = interval_at(Instant::now() + UPKEEP_EVERY, UPKEEP_EVERY);
+    loop {
+        tokio::select! {
+            () = halt.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        books::partitions::make(&pool).await;
     }
 }

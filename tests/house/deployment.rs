@@ -131,6 +131,49 @@ fn the_image_builds_offline_and_runs_as_nobody_special() {
     }
 }
 
+/// Where cargo looks for the files of the targets that a manifest names: its `path`, or one of two places.
+fn target_files(manifest: &toml::Table) -> Vec<(String, Vec<String>)> {
+    let kinds =
+        [("bin", "src/bin"), ("bench", "benches"), ("test", "tests"), ("example", "examples")];
+    let mut files = Vec::new();
+    for (kind, folder) in kinds {
+        for target in manifest.get(kind).and_then(|it| it.as_array()).into_iter().flatten() {
+            let name = target["name"].as_str().unwrap();
+            let places = match target.get("path").and_then(|it| it.as_str()) {
+                Some(path) => vec![path.to_owned()],
+                None => vec![format!("{folder}/{name}.rs"), format!("{folder}/{name}/main.rs")],
+            };
+            files.push((format!("[[{kind}]] {name}"), places));
+        }
+    }
+    files
+}
+
+#[test]
+fn the_images_layer_of_dependencies_has_a_file_for_every_target() {
+    let text = file("deploy/Dockerfile").replace("\\\n", " ");
+    let layer = text.lines().find(|it| it.contains("cargo fetch")).expect("a layer that fetches");
+    let commands: Vec<&str> =
+        layer.strip_prefix("RUN ").unwrap().split("&&").map(str::trim).collect();
+    let fetch = commands.iter().position(|it| it.starts_with("cargo fetch")).unwrap();
+    let made = |program: &str| -> Vec<&str> {
+        let before = commands[..fetch].iter().filter_map(|it| it.strip_prefix(program));
+        before.flat_map(str::split_whitespace).filter(|it| !it.starts_with('-')).collect()
+    };
+    let (folders, stubs) = (made("mkdir "), made("touch "));
+    let manifest: toml::Table = file("Cargo.toml").parse().unwrap();
+    let targets = target_files(&manifest);
+    assert!(targets.len() >= 2, "a program and a benchmark at least: {targets:?}");
+    for (target, places) in targets {
+        let stub = places.iter().find(|it| stubs.contains(&it.as_str()));
+        let stub = stub.unwrap_or_else(|| panic!("{target} has no file in the layer: {stubs:?}"));
+        assert!(root().join(stub).exists(), "{target} stands elsewhere");
+        let folder = stub.rsplit_once('/').unwrap().0;
+        assert!(folders.contains(&folder), "nobody makes {folder}");
+    }
+    assert!(stubs.contains(&"src/lib.rs"));
+}
+
 #[test]
 fn the_unit_starts_what_exists_and_locks_it_in() {
     let unit = file("deploy/crema.service");

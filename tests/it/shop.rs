@@ -3,11 +3,14 @@
 mod cancel;
 mod failing;
 mod happy;
+mod harness;
 mod hostile;
 mod keys;
 mod lists;
 mod misuse;
 mod operators;
+mod prefix;
+mod provider;
 mod races;
 mod reading;
 mod replicas;

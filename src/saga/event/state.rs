@@ -2,56 +2,9 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Event, StepIndex};
-
-/// How far one step has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Progress {
-    /// Not begun.
-    Pending,
-    /// It may have happened: begun, or between two attempts.
-    Open,
-    /// It happened.
-    Done,
-    /// It did not happen and will not.
-    Refused,
-    /// It may have happened, and is not tried any more.
-    GivenUp,
-}
-
-/// How far the compensation of one step has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compensation {
-    /// Not asked for, or not begun.
-    No,
-    /// Begun.
-    Open,
-    /// Taken back.
-    Done,
-}
-
-/// One step's share of the state.
-#[derive(Debug, Clone)]
-pub struct StepState {
-    /// How far it has come.
-    pub progress: Progress,
-    /// Attempts that have ended, takeovers included.
-    pub attempts: u32,
-    /// What it left in the journal.
-    pub output: Option<Arc<RawValue>>,
-    /// Why it was refused, if it was.
-    pub refusal: Option<String>,
-    /// How far its compensation has come.
-    pub compensation: Compensation,
-    /// Attempts at the compensation that have ended, takeovers included.
-    pub compensation_attempts: u32,
-    /// What the compensation left in the journal.
-    pub compensation_output: Option<Arc<RawValue>>,
-}
+use super::{Compensation, Event, Progress, StepIndex, StepState};
 
 /// Which way the saga goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -121,16 +74,7 @@ pub struct Illegal {
 impl State {
     /// The state before any line, for a plan of this shape.
     pub fn new(shape: Arc<[Shape]>) -> Self {
-        let pending = StepState {
-            progress: Progress::Pending,
-            attempts: 0,
-            output: None,
-            refusal: None,
-            compensation: Compensation::No,
-            compensation_attempts: 0,
-            compensation_output: None,
-        };
-        Self { steps: vec![pending; shape.len()], shape, ..Self::default() }
+        Self { steps: vec![StepState::pending(); shape.len()], shape, ..Self::default() }
     }
 
     /// What the step with this name left in the journal, as JSON.
@@ -182,6 +126,7 @@ impl State {
                     |it: &&mut StepState| matches!(it.progress, Progress::Pending | Progress::Open);
                 if let Some(step) = step.filter(unsettled) {
                     (step.progress, step.attempts) = (Progress::Open, step.attempts + 1);
+                    step.in_doubt = true;
                 }
             }
             (Direction::Backward(_), Event::TakenUp { .. }) => {
@@ -220,14 +165,17 @@ impl State {
                 self.cursor += 1;
                 self.attention = None;
             }
-            (Pending | Open, Event::StepRefused { attempt, code, .. }) if may_fail => {
+            (Pending | Open, Event::StepRefused { attempt, code, in_doubt, .. })
+                if may_fail && (step.in_doubt || !in_doubt) =>
+            {
                 (step.progress, step.attempts) = (Refused, *attempt);
+                step.in_doubt = *in_doubt;
                 step.refusal = Some(code.clone());
                 self.cursor += u8::from(optional);
                 self.attention = None;
             }
             (Pending | Open, Event::AttemptFailed { attempt, .. }) if forward => {
-                (step.progress, step.attempts) = (Open, *attempt);
+                (step.progress, step.attempts, step.in_doubt) = (Open, *attempt, true);
             }
             (Pending | Open, Event::StepGivenUp { attempt, .. }) if may_fail => {
                 (step.progress, step.attempts) = (GivenUp, *attempt);
@@ -235,20 +183,18 @@ impl State {
                 self.attention = None;
             }
             (Pending | Open, Event::Parked { reason, .. }) if forward => {
-                step.progress = Open;
+                (step.progress, step.in_doubt) = (Open, true);
                 self.attention = Some(reason.clone());
             }
-            (Open | Done | GivenUp, Event::CompensationDone { attempt, output, .. })
-                if backward =>
-            {
+            (_, Event::CompensationDone { attempt, output, .. }) if backward => {
                 (step.compensation, step.compensation_attempts) = (Compensation::Done, *attempt);
                 step.compensation_output = Some(output.clone());
                 self.attention = None;
             }
-            (Open | Done | GivenUp, Event::CompensationFailed { attempt, .. }) if backward => {
+            (_, Event::CompensationFailed { attempt, .. }) if backward => {
                 (step.compensation, step.compensation_attempts) = (Compensation::Open, *attempt);
             }
-            (Open | Done | GivenUp, Event::Parked { reason, attempt, .. }) if backward => {
+            (_, Event::Parked { reason, attempt, .. }) if backward => {
                 (step.compensation, step.compensation_attempts) = (Compensation::Open, *attempt);
                 self.attention = Some(reason.clone());
             }
@@ -260,10 +206,9 @@ impl State {
     /// The step whose compensation is at hand while the saga goes backwards: the last one that
     /// happened, or may have happened, and is not taken back.
     pub fn compensating(&self) -> Option<usize> {
-        self.steps.iter().rposition(|step| {
-            matches!(step.progress, Progress::Open | Progress::Done | Progress::GivenUp)
-                && step.compensation != Compensation::Done
-        })
+        self.steps
+            .iter()
+            .rposition(|step| step.may_have_happened() && step.compensation != Compensation::Done)
     }
 
     /// Whether nothing is left to be done or taken back.

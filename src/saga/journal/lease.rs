@@ -127,30 +127,33 @@ pub(in crate::saga) async fn look(
 pub(in crate::saga) struct Taken {
     pub bucket: i16,
     pub epoch: i64,
-    /// Nobody owned it: it was new, or handed over in order.
-    pub released: bool,
+    /// Who owned it. Nobody: it was new, or handed over in order.
+    pub owner: Option<Uuid>,
 }
 
 /// Takes up to `max` buckets whose owner is not alive, and raises their epochs: from this commit on the old
-/// owner writes nothing more. Skips what another replica is just taking.
+/// owner writes nothing more. Those that were ours before come first: their sagas lost no process. Skips what
+/// another replica is just taking.
 pub(in crate::saga) async fn take_over(
     pool: &PgPool,
     boot_id: Uuid,
+    former_boots: &[Uuid],
     max: i64,
 ) -> sqlx::Result<Vec<Taken>> {
     sqlx::query_as!(
         Taken,
         r#"with orphaned as materialized (
-             select b.bucket, b.owner is null as released from bucket b
+             select b.bucket, b.owner from bucket b
               where not exists (select from replica r
                                  where r.boot_id = b.owner and r.leased_until > now())
-              order by b.bucket limit $2
+              order by coalesce(b.owner = any($3), false) desc, b.bucket limit $2
                 for update of b skip locked)
          update bucket b set owner = $1, epoch = epoch + 1
            from orphaned o where b.bucket = o.bucket
-         returning b.bucket, b.epoch, o.released as "released!""#,
+         returning b.bucket, b.epoch, o.owner as "owner?""#,
         boot_id,
         max,
+        former_boots,
     )
     .fetch_all(pool)
     .await

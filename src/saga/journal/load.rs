@@ -110,16 +110,23 @@ pub(in crate::saga) async fn due(
     .await
 }
 
+/// What [`wake`] finds.
+pub(in crate::saga) struct Woken {
+    /// Sagas that were suspended.
+    pub suspended: Vec<Loaded>,
+    /// Sagas that run by their rows.
+    pub running: Vec<Loaded>,
+}
+
 /// Takes these sagas out of their suspension, those that are open and in buckets of ours; for what arrived
 /// in their inbox.
 pub(in crate::saga) async fn wake(
     pool: &PgPool,
     fence: &Fence,
     sagas: &[Uuid],
-) -> sqlx::Result<Vec<Loaded>> {
+) -> sqlx::Result<Woken> {
     let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
-    sqlx::query_as!(
-        Loaded,
+    let rows = sqlx::query!(
         r#"with fence as materialized (
                select b.bucket from unnest($3::smallint[], $4::bigint[]) as f (bucket, epoch)
                  join bucket b on b.bucket = f.bucket and b.epoch = f.epoch
@@ -127,21 +134,33 @@ pub(in crate::saga) async fn wake(
                 order by b.bucket
                   for share of b),
            x as materialized (
-               select s.bucket, s.saga_id
+               select s.bucket, s.saga_id, s.wake_at is null as runs
                  from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
                  join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
                 where s.closed_status is null and (x.bucket in (select bucket from fence)) is true)
            update saga s set wake_at = null from x
             where s.bucket = x.bucket and s.saga_id = x.saga_id
-           returning s.saga_id, s.definition, s.definition_version, s.label, s.seq,
-                     0::bigint as "due_in_ms!""#,
+           returning s.saga_id, s.definition, s.definition_version, s.label, s.seq, x.runs as "runs!""#,
         &buckets,
         sagas,
         &fence.buckets,
         &fence.epochs,
     )
     .fetch_all(pool)
-    .await
+    .await?;
+    let mut woken = Woken { suspended: Vec::new(), running: Vec::new() };
+    for row in rows {
+        let found = if row.runs { &mut woken.running } else { &mut woken.suspended };
+        found.push(Loaded {
+            saga_id: row.saga_id,
+            definition: row.definition,
+            definition_version: row.definition_version,
+            label: row.label,
+            seq: row.seq,
+            due_in_ms: 0,
+        });
+    }
+    Ok(woken)
 }
 
 /// The ids of all sagas of these buckets that stand as running.
@@ -182,21 +201,28 @@ pub(in crate::saga) async fn journals(
     Ok(journals)
 }
 
-/// Sets a saga aside that this binary cannot read: no line is added to a journal that does not add up.
+/// Sets a saga aside that this binary cannot read: no line is added to a journal that does not add up. The
+/// fence keeps a replica that was paused from setting aside what another one drives by now.
 pub(in crate::saga) async fn set_aside(
     pool: &PgPool,
+    fence: &Fence,
     saga_id: Uuid,
     attention: &str,
     wake_in_ms: i64,
 ) -> sqlx::Result<()> {
+    let bucket = i16::from(bucket_of(saga_id));
     sqlx::query!(
-        "update saga set attention = $3, wake_at = now() + $4 * interval '1 millisecond',
-                version = version + 1
-          where bucket = $1 and saga_id = $2 and closed_status is null",
-        i16::from(bucket_of(saga_id)),
+        "with fence as materialized (
+             select bucket from bucket where bucket = $1 and epoch = $5 for share)
+         update saga s set attention = $3, wake_at = now() + $4 * interval '1 millisecond',
+                version = s.version + 1, updated_at = now()
+          where s.bucket = $1 and s.saga_id = $2 and s.closed_status is null
+            and (s.bucket in (select bucket from fence)) is true",
+        bucket,
         saga_id,
         attention,
         wake_in_ms as f64,
+        fence.epoch(bucket),
     )
     .execute(pool)
     .await?;

@@ -70,7 +70,8 @@ pub(super) struct Row {
     pub label: Cow<'static, str>,
     pub cursor: i16,
     pub past_pivot: bool,
-    /// The transition passes the pivot: refuse it when a cancellation has been accepted.
+    /// The transition passes the pivot, or turns back for want of answers: refuse it when a cancellation
+    /// has been accepted.
     pub unless_cancelled: bool,
     /// Suspends: wakes after this many milliseconds by the database's clock.
     pub wake_in_ms: Option<i64>,
@@ -110,7 +111,7 @@ pub(super) enum Verdict {
     Written,
     /// The bucket is another replica's by now: let go.
     Fenced,
-    /// A cancellation was accepted before the pivot was passed.
+    /// A cancellation was accepted before.
     Cancelled,
     /// The row does not stand where the transition starts: read the saga again.
     Stale,

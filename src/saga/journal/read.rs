@@ -35,6 +35,8 @@ pub struct SagaRow {
     pub closed_reason: Option<String>,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// When this was read, by the database's clock.
+    pub read_at: Timestamp,
 }
 
 /// A line as it stands in the journal.
@@ -61,10 +63,11 @@ pub(in crate::saga) async fn rows(pool: &PgPool, sagas: &[Uuid]) -> sqlx::Result
     let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
     sqlx::query_as!(
         SagaRow,
-        "select s.saga_id, s.definition, s.definition_version, s.label, s.seq, s.version, s.past_pivot,
-                s.cancel_requested, s.wake_at, s.attention, s.closed_status, s.closed_reason, s.updated_at
+        r#"select s.saga_id, s.definition, s.definition_version, s.label, s.seq, s.version, s.past_pivot,
+                s.cancel_requested, s.wake_at, s.attention, s.closed_status, s.closed_reason, s.updated_at,
+                now() as "read_at!"
            from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
-           join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id",
+           join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id"#,
         &buckets,
         sagas,
     )
@@ -124,10 +127,11 @@ pub(in crate::saga) async fn needing_attention(
 ) -> sqlx::Result<Vec<SagaRow>> {
     sqlx::query_as!(
         SagaRow,
-        "select s.saga_id, s.definition, s.definition_version, s.label, s.seq, s.version, s.past_pivot,
-                s.cancel_requested, s.wake_at, s.attention, s.closed_status, s.closed_reason, s.updated_at
+        r#"select s.saga_id, s.definition, s.definition_version, s.label, s.seq, s.version, s.past_pivot,
+                s.cancel_requested, s.wake_at, s.attention, s.closed_status, s.closed_reason, s.updated_at,
+                now() as "read_at!"
            from saga s where s.attention is not null
-          order by s.attention, s.saga_id limit $1",
+          order by s.attention, s.saga_id limit $1"#,
         limit,
     )
     .fetch_all(pool)

@@ -23,6 +23,11 @@ fn raw(value: serde_json::Value) -> Arc<RawValue> {
     to_raw_value(&value).unwrap().into()
 }
 
+fn refused(step: StepIndex, attempt: u32, in_doubt: bool) -> Event {
+    let (code, detail) = ("no".to_owned(), "it \"broke\"".to_owned());
+    Event::StepRefused { step, attempt, code, detail, in_doubt }
+}
+
 /// One event of every kind about a step.
 fn about_step(step: StepIndex, attempt: u32) -> Vec<Event> {
     let (detail, output) = (|| "it \"broke\"".to_owned(), || raw(serde_json::json!({ "n": [1] })));
@@ -30,7 +35,8 @@ fn about_step(step: StepIndex, attempt: u32) -> Vec<Event> {
     vec![
         Event::StepReached { step, attempt, label: "HALFWAY".to_owned() },
         Event::StepDone { step, attempt, output: output() },
-        Event::StepRefused { step, attempt, code: "no".to_owned(), detail: detail() },
+        refused(step, attempt, false),
+        refused(step, attempt, true),
         Event::AttemptFailed { step, attempt, detail: detail(), retry_in_ms },
         Event::StepGivenUp { step, attempt, detail: detail() },
         Event::Parked { step, attempt, reason: "odd".to_owned(), detail: detail(), retry_in_ms },

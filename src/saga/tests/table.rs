@@ -1,6 +1,6 @@
 //! Which event may follow which, and what is decided then: everything that is not listed is illegal.
 
-use super::{about_saga, about_step, after, all_events, shape};
+use super::{about_saga, about_step, after, all_events, refused, shape};
 use crate::saga::{
     decide::{Action, decide},
     event::{Event, State},
@@ -129,6 +129,37 @@ fn backwards_the_last_that_may_have_happened_comes_first() {
     expect(&words, &Action::Rest, &[]);
     let nothing = ["started", "step_refused 0", "compensating"];
     expect(&nothing, &Action::Close, &end);
+}
+
+#[test]
+fn a_step_that_was_refused_after_a_doubt_is_compensated_by_key() {
+    for doubt in ["attempt_failed 0", "taken_up", "parked 0"] {
+        let mut state = history(&["started", doubt]);
+        state.apply(&refused(0, 2, true)).unwrap();
+        assert_eq!(decide(&shape(), &state), turn_back("no"), "{doubt}");
+        state.apply(&event("compensating")).unwrap();
+        assert_eq!(decide(&shape(), &state), back(0, 1), "{doubt}");
+        assert!(state.clone().apply(&event("closed")).is_err(), "nothing was taken back yet");
+        state.apply(&event("compensation_failed 0")).unwrap();
+        state.apply(&event("compensation_done 0")).unwrap();
+        assert_eq!(decide(&shape(), &state), Action::Close);
+    }
+    // A milestone of the attempt that is refused is no doubt about it.
+    for certain in [&["started"][..], &["started", "step_reached 0"]] {
+        assert!(history(certain).apply(&refused(0, 1, true)).is_err(), "nothing is in doubt");
+    }
+}
+
+#[test]
+fn a_journal_from_before_the_doubt_was_written_down_folds_as_it_stands() {
+    let data = r#"{"code":"no","detail":"it broke"}"#;
+    let line = Event::read(&shape(), "step_refused", Some("a"), Some(2), data).unwrap();
+    let mut state = history(&["started", "attempt_failed 0"]);
+    for event in [line, event("compensating"), event("closed")] {
+        state.apply(&event).unwrap();
+    }
+    assert_eq!(decide(&shape(), &state), Action::Rest);
+    assert_eq!((state.seq, state.compensating()), (5, None));
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(super) mod list;
 pub mod menu;
 pub(super) mod orders;
 pub mod outbox;
+pub(super) mod partitions;
 mod place;
 pub(super) mod setting;
 pub mod stock;

@@ -161,3 +161,37 @@ async fn a_wrong_password_is_told_without_telling_it() {
     assert!(text.contains("password authentication failed"), "{text}");
     assert!(!text.contains("s3cret"), "{text}");
 }
+
+/// The months that a table has partitions for, as the number of months from now.
+async fn months(db: &TestDb, table: &str) -> Vec<i32> {
+    sqlx::query_scalar(
+        "select n from generate_series(-1, 6) as n
+          where to_regclass($1 || to_char(date_trunc('month', now() at time zone 'UTC')
+                                              + make_interval(months => n), '_YYYY_MM')) is not null
+          order by n",
+    )
+    .bind(table)
+    .fetch_all(db.pool())
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_month_whose_rows_came_before_their_time_goes_without_a_partition() {
+    let db = TestDb::new().await;
+    for table in ["journal", "orders", "stock_move", "ledger"] {
+        assert_eq!(months(&db, table).await, [0, 1, 2], "{table}");
+    }
+    let early = "insert into ledger (order_id, kind, line, amount, currency, receipt)
+                 select uuid_floor((date_trunc('month', now() at time zone 'UTC')
+                                        + interval '4 months 5 days') at time zone 'UTC'),
+                        'refund', $1, 1, 'EUR', 'r'";
+    sqlx::query(early).bind(1_i16).execute(db.pool()).await.unwrap();
+    for _ in 0..2 {
+        sqlx::query("select ensure_partitions('ledger', 5)").execute(db.pool()).await.unwrap();
+        assert_eq!(months(&db, "ledger").await, [0, 1, 2, 3, 5]);
+    }
+    sqlx::query(early).bind(2_i16).execute(db.pool()).await.unwrap();
+    let sql = "select count(*) from ledger_future";
+    assert_eq!(sqlx::query_scalar::<_, i64>(sql).fetch_one(db.pool()).await.unwrap(), 2);
+}

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crema::saga::Policy;
+use crema::saga::{Policy, history::StepStatus};
 use serde_json::Value;
 
 use super::{
     rig::{QUICK, Rig, settings},
-    toys::{Mood, NEVER_ANSWERS, Toy},
+    toys::{Act, Mood, NEVER_ANSWERS, Toy},
 };
 use crate::world::until;
 
@@ -58,6 +58,34 @@ async fn a_step_that_is_never_answered_is_given_up_and_compensated() {
         "closed",
     ];
     assert_eq!(rig.journal(saga_id).await, expected);
+    rig.audit().await;
+}
+
+#[tokio::test]
+async fn a_step_that_is_refused_after_an_attempt_in_doubt_is_taken_back() {
+    let rig = Rig::new().await;
+    let engine = rig.engine().await;
+    for (happens, act) in [(true, Act::Undid), (false, Act::Barred)] {
+        let toy = Toy::default().with("b", Mood::DoubtThenRefuse { happens });
+        let (saga_id, status) = rig.run(&engine, "plain", toy).await;
+        assert_eq!(status, "FAILED");
+        let expected = [
+            "started",
+            "step_done a 1",
+            "attempt_failed b 1",
+            "step_refused b 2",
+            "compensating",
+            "compensation_done b 1",
+            "compensation_done a 1",
+            "closed",
+        ];
+        assert_eq!(rig.journal(saga_id).await, expected);
+        assert_eq!(rig.world.ledger(saga_id)[usize::from(happens) + 1], ("b", act));
+        let view = engine.view(rig.pool(), saga_id).await.unwrap().unwrap().unwrap();
+        let step = view.step("b").unwrap();
+        assert_eq!(step.status, StepStatus::Refused);
+        assert_eq!(step.compensation.as_ref().unwrap().status, StepStatus::Done);
+    }
     rig.audit().await;
 }
 

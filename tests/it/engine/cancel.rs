@@ -1,6 +1,6 @@
 //! Cancelling: at every step and in every kind of rest, and races with completion.
 
-use crema::saga::journal::CancelVerdict;
+use crema::saga::{Policy, journal::CancelVerdict};
 use futures::future::join_all;
 use uuid::Uuid;
 
@@ -36,9 +36,83 @@ async fn a_cancellation_while_any_step_runs_takes_back_what_was_done() {
 }
 
 #[tokio::test]
+async fn a_cancellation_during_the_last_attempt_is_what_the_saga_turns_back_for() {
+    let rig = Rig::new().await;
+    let once = Policy { attempts_max: 1, ..QUICK };
+    let only = rig.engine_with(settings("first"), once).await;
+    for mood in [Mood::Hang, Mood::Polite] {
+        let saga_id = rig.start(&only, "plain", Toy::default().with("b", mood)).await;
+        running(&rig, saga_id, "b").await;
+        assert_eq!(rig.cancel(&only, saga_id).await, CancelVerdict::Requested);
+        assert_eq!(rig.end(saga_id).await, "CANCELLED");
+        assert!(rig.journal(saga_id).await.contains(&"attempt_failed b 1".to_owned()));
+    }
+    only.stop(std::time::Duration::from_secs(10)).await;
+    let engine = rig.engine().await;
+    let toy = Toy::default().with("b", Mood::DoubtThenPolite { times: 2 });
+    let saga_id = rig.start(&engine, "pivoted", toy).await;
+    until("the third runs", async || (rig.world.count(saga_id, "b") == 3).then_some(())).await;
+    assert_eq!(rig.cancel(&engine, saga_id).await, CancelVerdict::Requested);
+    assert_eq!(rig.end(saga_id).await, "CANCELLED");
+    let expected = [
+        "started",
+        "step_done a 1",
+        "attempt_failed b 1",
+        "attempt_failed b 2",
+        "attempt_failed b 3",
+        "cancel_requested",
+        "compensating",
+        "compensation_done b 1",
+        "compensation_done a 1",
+        "closed",
+    ];
+    assert_eq!(rig.journal(saga_id).await, expected);
+    rig.audit().await;
+}
+
+#[tokio::test]
+async fn a_cancellation_that_was_accepted_before_a_step_is_given_up_wins_though_nobody_heard_of_it()
+{
+    let rig = Rig::new().await;
+    let once = Policy { attempts_max: 1, ..QUICK };
+    let engine = rig.engine_with(settings("first"), once).await;
+    let saga_id = rig.start(&engine, "plain", Toy::default().with("b", Mood::GateThenDoubt)).await;
+    running(&rig, saga_id, "b").await;
+    accepted_unheard(&rig, saga_id).await;
+    rig.world.open(1);
+    rig.line(saga_id, "attempt_failed b 1").await;
+    heard(&rig, saga_id).await;
+    assert_eq!(rig.end(saga_id).await, "CANCELLED");
+    assert_eq!(rig.world.count(saga_id, "b"), 1, "it is not tried again first");
+    rig.audit().await;
+}
+
+/// Accepts a cancellation in the database, without telling the engine.
+async fn accepted_unheard(rig: &Rig, saga_id: Uuid) {
+    sqlx::query("update saga set cancel_requested = true where saga_id = $1")
+        .bind(saga_id)
+        .execute(rig.pool())
+        .await
+        .unwrap();
+}
+
+/// Tells the engine of it.
+async fn heard(rig: &Rig, saga_id: Uuid) {
+    sqlx::query(
+        "insert into inbox (bucket, inbox_id, saga_id, kind, data)
+         select bucket, gen_random_uuid(), saga_id, 'cancel', '{\"by\":\"ada\"}'
+           from saga where saga_id = $1",
+    )
+    .bind(saga_id)
+    .execute(rig.pool())
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
 async fn a_cancellation_while_a_step_waits_in_memory_acts_at_once() {
     let rig = Rig::new().await;
-    let policy = crema::saga::Policy {
+    let policy = Policy {
         backoff: std::time::Duration::from_millis(1_900),
         backoff_max: std::time::Duration::from_millis(1_900),
         jitter: 0.0,
@@ -163,24 +237,10 @@ async fn what_happened_at_the_pivot_is_taken_back_when_a_cancellation_was_first(
         let saga_id = rig.start(&engine, saga, Toy::default().with("c", Mood::Gate)).await;
         running(&rig, saga_id, "c").await;
         // Accepted in the database, but not told to the engine before the step is done.
-        let mut transaction = rig.pool().begin().await.unwrap();
-        sqlx::query("update saga set cancel_requested = true where saga_id = $1")
-            .bind(saga_id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-        transaction.commit().await.unwrap();
+        accepted_unheard(&rig, saga_id).await;
         rig.world.open(1);
         rig.line(saga_id, "attempt_failed c 1").await;
-        sqlx::query(
-            "insert into inbox (bucket, inbox_id, saga_id, kind, data)
-             select bucket, gen_random_uuid(), saga_id, 'cancel', '{\"by\":\"ada\"}'
-               from saga where saga_id = $1",
-        )
-        .bind(saga_id)
-        .execute(rig.pool())
-        .await
-        .unwrap();
+        heard(&rig, saga_id).await;
         assert_eq!(rig.end(saga_id).await, "CANCELLED");
     }
     rig.audit().await;

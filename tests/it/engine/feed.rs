@@ -79,6 +79,31 @@ async fn a_cursor_of_now_shows_only_what_comes_after_it() {
 }
 
 #[tokio::test]
+async fn a_reader_who_cannot_read_for_a_moment_gets_no_line_twice() {
+    let rig = Rig::new().await;
+    let engine = rig.engine().await;
+    let now = Cursor::now(rig.pool()).await.unwrap();
+    let (saga_id, _) = rig.run(&engine, "plain", Toy::default()).await;
+    engine.stop(Duration::from_secs(10)).await;
+    // The end of a saga is a batch of two lines: step c, and that it is closed.
+    let mut cursor = now;
+    let behind_the_first = loop {
+        let lines = cursor.lines(rig.pool()).await.unwrap().expect("a batch of two lines");
+        if let [(first, behind), _] = &lines[..] {
+            assert_eq!((first.saga_id, first.seq), (saga_id, 4));
+            break behind.clone();
+        }
+    };
+    let mut resumed = Cursor::from_bytes(&behind_the_first).expect("ours");
+    rig.execute("alter table journal rename to journal_away").await;
+    assert!(resumed.lines(rig.pool()).await.is_err());
+    assert_eq!(resumed.to_bytes(), behind_the_first, "it stands where it stood");
+    rig.execute("alter table journal_away rename to journal").await;
+    let lines = resumed.lines(rig.pool()).await.unwrap().expect("the rest of the batch");
+    assert_eq!(lines.iter().map(|it| it.0.seq).collect::<Vec<_>>(), [5]);
+}
+
+#[tokio::test]
 async fn a_reader_who_comes_back_after_the_feed_was_dropped_is_told_so() {
     let rig = Rig::new().await;
     let first = rig.engine().await;

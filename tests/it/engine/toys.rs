@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::effects::Effect;
+pub(crate) use super::moods::Mood;
 
 pub(crate) const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const LABELS: [Option<&str>; 4] = [Some("A_DONE"), Some("B_DONE"), Some("C_DONE"), None];
@@ -25,33 +26,6 @@ pub(crate) struct Toy {
     moods: BTreeMap<String, Mood>,
     /// By step's name; `close` is the end.
     pub effects: BTreeMap<String, Vec<Effect>>,
-}
-
-/// How a participant behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Mood {
-    /// It did not happen and will not.
-    Refuse,
-    /// The first answers are lost, and whether it happened is this.
-    Doubt { times: u32, happens: bool },
-    /// The first attempts need a person.
-    Attention { times: u32 },
-    /// It happens, and no answer ever comes.
-    Hang,
-    /// No answer until it is asked to stop.
-    Polite,
-    /// Waits for [`World::open`], then it happens.
-    Gate,
-    /// The code panics at first.
-    Panic { times: u32 },
-    /// One heartbeat, then silence.
-    Silent,
-    /// Many heartbeats, for longer than the silence that is allowed, then done.
-    Lively,
-    /// Tells of a milestone, then waits like `Gate`.
-    Reach,
-    /// The participant wishes for a later attempt.
-    Later { ms: u64 },
 }
 
 pub(crate) const NEVER_ANSWERS: u32 = u32::MAX;
@@ -208,6 +182,15 @@ impl<const N: usize> Leg<N> {
                 }
                 return Err(StepError::in_doubt("the answer is lost"));
             }
+            Some(Mood::DoubtThenRefuse { happens }) => {
+                if happens {
+                    happen()?;
+                }
+                return Err(match count {
+                    1 => StepError::in_doubt("the answer is lost"),
+                    _ => StepError::refused("toy_refused", "no"),
+                });
+            }
             Some(Mood::Attention { times }) if count <= times => {
                 let (reason, detail) = ("toy_mismatch".into(), "a person is needed".into());
                 return Err(StepError::NeedsAttention { reason, detail });
@@ -216,7 +199,16 @@ impl<const N: usize> Leg<N> {
                 happen()?;
                 std::future::pending::<()>().await;
             }
-            Some(Mood::Polite) => {
+            Some(Mood::DoubtThenPolite { times }) if count <= times => {
+                return Err(StepError::in_doubt("the answer is lost"));
+            }
+            Some(Mood::DoubtThenGate) if count > 1 => self.world.pass().await,
+            Some(Mood::DoubtThenGate) => return Err(StepError::in_doubt("the answer is lost")),
+            Some(Mood::GateThenDoubt) => {
+                self.world.pass().await;
+                return Err(StepError::in_doubt("the answer is lost"));
+            }
+            Some(Mood::Polite | Mood::DoubtThenPolite { .. }) => {
                 cx.cancelled().await;
                 return Err(StepError::in_doubt("asked to stop"));
             }
@@ -287,6 +279,8 @@ impl<const N: usize> Step for Leg<N> {
                 return Err(StepError::NeedsAttention { reason, detail });
             }
             Some(Mood::Gate) => self.world.pass().await,
+            Some(Mood::DoubtThenGate) if count > 1 => self.world.pass().await,
+            Some(Mood::DoubtThenGate) => return Err(StepError::in_doubt("the answer is lost")),
             _ => {}
         }
         self.world.unhappen(cx.saga_id, NAMES[N]);

@@ -29,6 +29,24 @@ async fn cancelled_during_the_payment_it_never_takes_money() {
 }
 
 #[tokio::test]
+async fn cancelled_during_the_last_attempt_it_says_so() {
+    let house = House::with(&["--payment-attempts=1", "--preparation-attempts=1"]).await;
+    house.moods(&json!({ "slow_ms": 600_000 })).await;
+    let api = house.api();
+    let id = api.place(&order_with(&[("rehearse.payment", "slow")])).await;
+    api.cancel(&id).await.expect(202);
+    let audited = house.audited(&api, &id).await;
+    assert_eq!(audited.end(), ("CANCELLED", Some("cancelled_by_customer")));
+    assert_eq!(audited.ledger.deeds(), ["voided"]);
+    let id = api.place(&order_with(&[("rehearse.kitchen", "slow")])).await;
+    api.until(&id, "PREPARING").await;
+    api.cancel(&id).await.expect(202);
+    let audited = house.audited(&api, &id).await;
+    assert_eq!(audited.end(), ("REFUNDED", Some("cancelled_by_customer")));
+    assert_eq!(audited.ledger.deeds(), ["captured", "ticket", "call_off", "refunded"]);
+}
+
+#[tokio::test]
 async fn cancelled_between_two_attempts_it_does_not_wait_for_the_next() {
     let house = House::with(&["--retry-backoff=1h", "--retry-backoff-max=1h"]).await;
     let api = house.api();

@@ -89,6 +89,24 @@ async fn a_slow_kitchen_tells_how_far_it_is() {
 }
 
 #[tokio::test]
+async fn a_second_try_tells_how_far_it_is_as_well() {
+    let house = House::new().await;
+    house.moods(&json!({ "prep_ms": 600_000 })).await;
+    let api = house.api();
+    let id = api.place(&order_with(&[("rehearse.kitchen", "answer_lost")])).await;
+    let runs = |it: &Value| {
+        let step = &it["steps"][1];
+        (&step["state"], &step["attempts"]) == (&json!("running"), &json!(2))
+            && step["progress"]["percent"].is_number()
+            && step["next_attempt_at"].is_null()
+    };
+    api.once(&id, |it| runs(it) && it["status"] == "PREPARING").await;
+    api.cancel(&id).await.expect(202);
+    let audited = house.audited(&api, &id).await;
+    assert_eq!(audited.end(), ("REFUNDED", Some("cancelled_by_customer")));
+}
+
+#[tokio::test]
 async fn an_answer_that_was_lost_is_asked_for_again_and_nothing_happens_twice() {
     let house = House::shared().await;
     let api = house.api();

@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 
 use crate::world::{
     cluster::{Place, TestDb},
+    house::{FAST, House},
     replica::{crema, run_to_end},
 };
 
@@ -108,4 +109,33 @@ async fn wrong_settings_are_refused_before_anything_is_touched() {
     assert_says(said, CONFIG, &["--payment-attempts"]);
     let said = refusal(&mut serve(&place, &["--payment-attempts=many"]));
     assert_says(said, 2, &["--payment-attempts"]);
+}
+
+#[tokio::test]
+async fn the_months_ahead_are_made_ready_for_every_table_that_grows() {
+    let house = House::empty().await;
+    let mut connection = house.connection().await;
+    // As after months: what the migration made is used up.
+    sqlx::query(
+        "do $$ declare parent text; begin
+             foreach parent in array array['journal', 'orders', 'stock_move', 'ledger'] loop
+                 execute format('drop table %I', parent || to_char(
+                     date_trunc('month', now() at time zone 'UTC') + interval '2 months', '_YYYY_MM'));
+             end loop;
+         end $$",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    let replica = house.replica(&FAST);
+    replica.api().ready().await;
+    let made: Vec<String> = sqlx::query_scalar(
+        "select parent from unnest(array['journal', 'ledger', 'orders', 'stock_move']) as parent
+          where to_regclass(parent || to_char(date_trunc('month', now() at time zone 'UTC')
+                                                  + interval '2 months', '_YYYY_MM')) is not null",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(made, ["journal", "ledger", "orders", "stock_move"]);
 }

@@ -22,7 +22,7 @@ pub(crate) const FAST: [&str; 5] = [
 /// A database with its rehearsal. It says where things are and holds no connection, so tests may share it.
 pub(crate) struct House {
     pub(crate) database_url: String,
-    place: Place,
+    pub(crate) place: Place,
     replicas: Vec<Replica>,
 }
 
