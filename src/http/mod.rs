@@ -18,6 +18,7 @@ pub mod problem;
 mod refusal;
 pub mod serve;
 pub mod service;
+mod travel;
 mod wait;
 mod wire;
 
@@ -60,6 +61,7 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(history::routes())
         .merge(counter::routes())
         .merge(operators::routes())
+        .merge(travel::routes())
 }
 
 /// All routes, without what surrounds them.

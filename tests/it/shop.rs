@@ -1,6 +1,8 @@
 //! The shop as its customers and operators see it: the built binary, over HTTP, with its rehearsal.
 
 mod cancel;
+mod dry_cancel;
+mod dry_run;
 mod failing;
 mod happy;
 mod harness;
@@ -13,7 +15,9 @@ mod prefix;
 mod provider;
 mod races;
 mod reading;
+mod replay;
 mod replicas;
 mod scarce;
 mod start;
 mod streams;
+mod time_travel;
