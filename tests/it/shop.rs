@@ -1,6 +1,7 @@
 //! The shop as its customers and operators see it: the built binary, over HTTP, with its rehearsal.
 
 mod cancel;
+mod commands;
 mod dry_cancel;
 mod dry_run;
 mod failing;
