@@ -10,6 +10,7 @@ mod follow;
 mod order;
 mod show;
 mod sse;
+mod travel;
 
 use std::{
     io::{self, Write},

@@ -102,3 +102,92 @@ pub(super) struct Journaled {
 pub(super) struct Why {
     pub(super) why: String,
 }
+
+/// What changed between two lines of a journal.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Diff {
+    pub(super) patch: Vec<Change>,
+    pub(super) money: Money,
+}
+
+/// An operation of a JSON Patch.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Change {
+    pub(super) op: String,
+    pub(super) path: String,
+    pub(super) value: Option<Value>,
+}
+
+/// A journal that was folded, and compared with what is stored.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Replay {
+    pub(super) equal: bool,
+    pub(super) differences: Vec<Difference>,
+    pub(super) lines: Vec<Replayed>,
+}
+
+/// A line that was folded, and what it leads to.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Replayed {
+    #[serde(flatten)]
+    pub(super) line: Journaled,
+    pub(super) status: String,
+    pub(super) attention: Option<String>,
+    pub(super) money: Money,
+}
+
+/// A fact that the journal and the tables tell differently.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Difference {
+    pub(super) what: String,
+    pub(super) journal: Value,
+    pub(super) stored: Value,
+}
+
+/// What placing or cancelling would do.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct DryRun {
+    pub(super) dry_run: bool,
+    pub(super) replayed: bool,
+    pub(super) order: Order,
+    pub(super) steps: Vec<Predicted>,
+    pub(super) ends_as: Vec<String>,
+    pub(super) closed_reason: Option<String>,
+    pub(super) refund: Refund,
+    pub(super) stock: Vec<StockChange>,
+}
+
+/// A step that would follow, or be compensated.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Predicted {
+    pub(super) name: String,
+    pub(super) does: Option<String>,
+    pub(super) status_done: Option<String>,
+    pub(super) certain: bool,
+}
+
+/// What would be returned, in minor units.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Refund {
+    pub(super) amount: i64,
+    pub(super) at_most: Option<i64>,
+    pub(super) currency: String,
+}
+
+/// What would change in the stock.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StockChange {
+    pub(super) ingredient: String,
+    pub(super) unit: String,
+    pub(super) reserved: i64,
+    pub(super) left: i64,
+}

@@ -38,20 +38,17 @@ impl Client {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Value, CliError> {
-        let mut url = self.url(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.json(self.http.get(url)).await
+        self.json(self.http.get(self.url_with(path, query))).await
     }
 
     pub(super) async fn post(
         &self,
         path: &[&str],
+        query: &[(&str, &str)],
         body: &Value,
         key: Option<&str>,
     ) -> Result<Value, CliError> {
-        let request = self.http.post(self.url(path)).json(body);
+        let request = self.http.post(self.url_with(path, query)).json(body);
         self.json(match key {
             Some(key) => request.header("idempotency-key", key),
             None => request,
@@ -90,6 +87,14 @@ impl Client {
         url
     }
 
+    fn url_with(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
     async fn json(&self, request: RequestBuilder) -> Result<Value, CliError> {
         let response = self.send(request).await?;
         let text = response.text().await.map_err(|e| unreachable(&self.base, innermost(&e)))?;
@@ -115,6 +120,12 @@ impl Client {
 
     pub(super) fn unreachable(&self, reason: &str) -> CliError {
         CliError::Unreachable { server: self.base.to_string(), reason: reason.to_owned() }
+    }
+
+    /// An older server takes a dry run for a wish.
+    pub(super) fn did_it(&self, order: &str) -> CliError {
+        let reason = format!("it knows no dry runs and did what it was asked, to order {order}");
+        CliError::Garbled { server: self.base.to_string(), reason: clean(&reason) }
     }
 
     fn garbled(&self, reason: &dyn Error) -> CliError {

@@ -11,16 +11,39 @@ use super::{
     client::Client,
     error::CliError,
     follow::{Display, follow},
-    show,
+    show, travel,
 };
+
+/// Asks what would be.
+const DRY_RUN: [(&str, &str); 1] = [("dry_run", "true")];
 
 /// What can be done with orders.
 #[derive(Debug, Subcommand)]
 pub enum OrderCommand {
     /// Place an order
     Place(PlaceArgs),
-    /// Show an order
+    /// Show an order, now or as it stood
     Get {
+        /// The order's id
+        id: String,
+        /// As it stood at this time (RFC 3339)
+        #[arg(long, value_name = "TIME", conflicts_with = "seq")]
+        at: Option<String>,
+        /// As it stood after this line of its journal, from 1
+        #[arg(long, value_name = "LINE")]
+        seq: Option<u32>,
+    },
+    /// Show what changed in an order between two lines of its journal
+    Diff {
+        /// The order's id
+        id: String,
+        /// A line, from 1
+        from: u32,
+        /// Another one
+        to: u32,
+    },
+    /// Fold an order's journal and compare the end with what is stored; exits with 0 if they are equal
+    Replay {
         /// The order's id
         id: String,
     },
@@ -39,6 +62,9 @@ pub enum OrderCommand {
         /// On whose behalf
         #[arg(long, value_enum)]
         by: Option<By>,
+        /// Cancel nothing; say what would be
+        #[arg(long)]
+        dry_run: bool,
     },
     /// List orders, the newest first
     List(ListArgs),
@@ -85,6 +111,9 @@ pub struct PlaceArgs {
     /// Follow the order until it closes; exits with 0 if it was completed
     #[arg(long)]
     pub watch: bool,
+    /// Place nothing; say what would be
+    #[arg(long, conflicts_with = "watch")]
+    pub dry_run: bool,
 }
 
 /// The arguments of `crema order list`.
@@ -145,21 +174,32 @@ pub(super) async fn run(
     match command {
         OrderCommand::Place(args) => return place(client, args, json).await,
         OrderCommand::Watch { id } => return follow(client, &id, &mut Display::new(json)).await,
-        OrderCommand::Get { id } => {
-            let answer = client.get(&["v1", "orders", &id], &[]).await?;
+        OrderCommand::Get { id, at, seq } => {
+            let seq = seq.map(|it| it.to_string());
+            let query = said(&[("at", at.as_deref()), ("seq", seq.as_deref())]);
+            let answer = client.get(&["v1", "orders", &id], &query).await?;
             show_order(client, &answer, json)?;
         }
-        OrderCommand::Cancel { id, reason, by } => {
+        OrderCommand::Diff { id, from, to } => {
+            travel::diff(client, &id, [from, to], json).await?;
+        }
+        OrderCommand::Replay { id } => return travel::replay(client, &id, json).await,
+        OrderCommand::Cancel { id, reason, by, dry_run } => {
             let by = by.map(|by| match by {
                 By::Customer => "customer",
                 By::Shop => "shop",
             });
-            let said = [("reason", reason.as_deref()), ("by", by)];
-            let said =
-                said.into_iter().filter_map(|(name, value)| Some((name.into(), value?.into())));
-            let body = Value::Object(said.collect());
-            let answer = client.post(&["v1", "orders", &id, "cancel"], &body, None).await?;
-            show_order(client, &answer, json)?;
+            let body = said(&[("reason", reason.as_deref()), ("by", by)]);
+            let body: Map<String, Value> =
+                body.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+            let (path, body) = (["v1", "orders", &id, "cancel"], Value::Object(body));
+            if dry_run {
+                let answer = client.post(&path, &DRY_RUN, &body, None).await?;
+                travel::dry_cancellation(client, &answer, json)?;
+            } else {
+                let answer = client.post(&path, &[], &body, None).await?;
+                show_order(client, &answer, json)?;
+            }
         }
         OrderCommand::List(args) => list(client, &args, json).await?,
         OrderCommand::Why { id } => {
@@ -176,7 +216,13 @@ pub(super) async fn run(
 
 async fn place(client: &Client, args: PlaceArgs, json: bool) -> Result<ExitCode, CliError> {
     let key = args.key.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-    let answer = client.post(&["v1", "orders"], &body(&args), Some(&key)).await?;
+    let path = ["v1", "orders"];
+    if args.dry_run {
+        let answer = client.post(&path, &DRY_RUN, &body(&args), Some(&key)).await?;
+        travel::dry_placing(client, &answer, json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let answer = client.post(&path, &[], &body(&args), Some(&key)).await?;
     if !args.watch {
         show_order(client, &answer, json)?;
         return Ok(ExitCode::SUCCESS);
@@ -205,14 +251,12 @@ fn body(args: &PlaceArgs) -> Value {
 
 async fn list(client: &Client, args: &ListArgs, json: bool) -> Result<(), CliError> {
     let limit = args.limit.map(|limit| limit.to_string());
-    let query = [
+    let query = said(&[
         ("status", args.status.as_deref()),
         ("customer_id", args.customer.as_deref()),
         ("limit", limit.as_deref()),
         ("cursor", args.cursor.as_deref()),
-    ];
-    let query: Vec<_> =
-        query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    ]);
     let answer = client.get(&["v1", "orders"], &query).await?;
     if json {
         show::json(&answer)?;
@@ -220,6 +264,11 @@ async fn list(client: &Client, args: &ListArgs, json: bool) -> Result<(), CliErr
         show::page(&client.read::<Page>(&answer)?)?;
     }
     Ok(())
+}
+
+/// What was said, of what can be.
+fn said<'a>(pairs: &[(&'a str, Option<&'a str>)]) -> Vec<(&'a str, &'a str)> {
+    pairs.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect()
 }
 
 fn show_order(client: &Client, answer: &Value, json: bool) -> Result<(), CliError> {
@@ -232,39 +281,4 @@ fn show_order(client: &Client, answer: &Value, json: bool) -> Result<(), CliErro
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn item(text: &str) -> Result<(String, u32, Option<i64>), String> {
-        text.parse::<Item>().map(|item| (item.name, item.quantity, item.price))
-    }
-
-    #[test]
-    fn items_are_read() {
-        assert_eq!(item("latte"), Ok(("latte".into(), 1, None)));
-        assert_eq!(item("latte:2"), Ok(("latte".into(), 2, None)));
-        assert_eq!(item("latte@450"), Ok(("latte".into(), 1, Some(450))));
-        assert_eq!(item("latte:2@450"), Ok(("latte".into(), 2, Some(450))));
-        for wrong in ["", ":2", "latte:", "latte:-1", "latte@4.50", "latte@", "latte@450:2"] {
-            assert!(item(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn an_order_is_sent_as_the_api_wants_it() {
-        let args = PlaceArgs {
-            items: vec!["latte:2@450".parse().unwrap(), "espresso".parse().unwrap()],
-            customer: "ada".into(),
-            method_token: "tok".into(),
-            key: None,
-            attribute: vec![attribute("rehearse.payment=slow").unwrap()],
-            watch: false,
-        };
-        let want = json!({
-            "customer_id": "ada", "payment": {"method_token": "tok"},
-            "items": [{"item": "latte", "quantity": 2, "price": 450}, {"item": "espresso", "quantity": 1}],
-            "attributes": {"rehearse.payment": "slow"},
-        });
-        assert_eq!(body(&args), want);
-    }
-}
+mod tests;

@@ -152,7 +152,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     if !header.is_empty() {
@@ -161,7 +161,7 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-fn to_right(table: &mut Table, columns: &[usize]) {
+pub(super) fn to_right(table: &mut Table, columns: &[usize]) {
     for index in columns {
         if let Some(column) = table.column_mut(*index) {
             column.set_cell_alignment(CellAlignment::Right);

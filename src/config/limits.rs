@@ -42,6 +42,9 @@ pub const RETRY_AFTER_SECONDS: u32 = 1;
 pub const POOL_READ_CONNECTIONS: u32 = 8;
 /// Connections for the journal's writers: two a lane is all the group commit uses.
 pub const POOL_WRITE_CONNECTIONS: u32 = 4;
+/// Dry runs at the same time, each with a connection for writing. Half of those, so that however many
+/// customers ask what would be, cancellations and collections find one.
+pub const DRY_RUNS_AT_ONCE: usize = 2;
 /// Connections for the lease, the tick and take-over.
 pub const POOL_DRIVE_CONNECTIONS: u32 = 4;
 /// How long anyone waits for a connection before the request is refused as overload.

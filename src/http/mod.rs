@@ -18,6 +18,7 @@ pub mod problem;
 mod refusal;
 pub mod serve;
 pub mod service;
+mod travel;
 mod wait;
 mod why;
 mod wire;
@@ -62,6 +63,7 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(counter::routes())
         .merge(operators::routes())
         .merge(why::routes())
+        .merge(travel::routes())
 }
 
 /// All routes, without what surrounds them.

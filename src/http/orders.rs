@@ -15,12 +15,14 @@ use super::{
     Counter,
     extract::{Body, Path, Query},
     problem::{Code, Problem},
+    travel::{DryRunQuery, as_of, excluded, moment},
     wait::{Until, parse_wait, wait_for},
 };
 use crate::{
     config::limits::IDEMPOTENCY_KEY_BYTES_MAX,
     shop::{
         ShopError,
+        dry_run::{DryCancellation, DryPlacing},
         order::{NewOrder, text},
         view::OrderView,
     },
@@ -34,11 +36,13 @@ pub(super) fn routes() -> OpenApiRouter<Counter> {
         .routes(routes!(collect))
 }
 
-/// Place an order. The answer comes after the commit: an order answered 201 is never lost.
+/// Place an order. The answer comes after the commit: an order answered 201 is never lost. With `dry_run=true` nothing
+/// is placed and no key used up; the answer, 200 or the same refusals, tells what would be.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders", request_body = NewOrder,
-    params(("Idempotency-Key" = Option<String>, Header,
+    params(DryRunQuery, ("Idempotency-Key" = Option<String>, Header,
         description = "1 to 255 printable ASCII characters; the same key and body get the same answer")),
     responses(
+        (status = OK, body = DryPlacing, description = "A dry run: nothing was placed"),
         (status = CREATED, body = OrderView, description = "Accepted, durably",
             headers(("location" = String), ("etag" = String), ("idempotent-replayed" = String))),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
@@ -49,6 +53,7 @@ pub(super) fn routes() -> OpenApiRouter<Counter> {
     ))]
 async fn place(
     State(counter): State<Counter>,
+    Query(DryRunQuery { dry_run }): Query<DryRunQuery>,
     headers: HeaderMap,
     Body(new): Body<NewOrder>,
 ) -> Result<Response, Problem> {
@@ -56,6 +61,9 @@ async fn place(
     if key.is_none() && counter.require_idempotency_key {
         let detail = "Send an Idempotency-Key, so that a repeated request places nothing twice.";
         return Err(Problem::new(Code::IdempotencyKeyRequired, detail));
+    }
+    if dry_run {
+        return counter.dry_place(new, key).await;
     }
     let placed = counter.shop.place(new, key).await?;
     tracing::info!(order_id = %placed.order.id, replayed = placed.replayed, "order placed");
@@ -100,15 +108,23 @@ struct GetQuery {
     wait: Option<String>,
     /// `terminal`, or a status to be reached.
     until: Option<String>,
+    /// Shows the order as it stood at this time (RFC 3339).
+    at: Option<String>,
+    /// Shows the order as it stood when this line of its journal, from 1, had just been written.
+    seq: Option<i32>,
 }
 
-/// Get an order, or wait until it has come so far. Any replica answers.
+/// Get an order, wait until it has come so far, or look at it as it stood. Any replica answers.
 #[utoipa::path(get, path = "/v1/orders/{id}", tag = "orders", params(("id" = Uuid, Path), GetQuery),
     responses(
-        (status = OK, body = OrderView, headers(("etag" = String), ("wait-timed-out" = String))),
+        (status = OK, body = OrderView,
+            headers(("etag" = String), ("wait-timed-out" = String), ("as-of-seq" = i32))),
         (status = NOT_MODIFIED, description = "It is still what `If-None-Match` says"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
-        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json",
+            description = "`not_found`; or `not_placed_yet`, of an order that was not there then"),
+        (status = UNPROCESSABLE_ENTITY, body = Problem, content_type = "application/problem+json",
+            description = "`seq_beyond_end`: the journal has no such line (yet); `query_conflict`"),
     ))]
 async fn get(
     State(counter): State<Counter>,
@@ -116,24 +132,36 @@ async fn get(
     Query(query): Query<GetQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    if let Some(moment) = moment(query.at.as_deref(), query.seq)? {
+        if query.wait.is_some() || query.until.is_some() {
+            return Err(excluded("What was cannot be waited for: leave `wait` and `until` out."));
+        }
+        let past = counter.find_past(id, moment).await?;
+        return Ok(as_of(past.seq, unless_seen(&past.order, &headers)));
+    }
     let until = Until::parse(query.until.as_deref())?;
     let wait = query.wait.as_deref().map(parse_wait).transpose()?;
     let (order, timed_out) = match wait {
         None => (counter.find(id).await?, false),
         Some(wait) => wait_for(&counter, id, &until, wait).await?,
     };
-    let seen = headers.get(header::IF_NONE_MATCH).and_then(|it| it.to_str().ok());
-    let tag = etag(&order);
-    // Weak comparison (RFC 9110, 13.1.2): whoever compresses on the way makes a tag weak.
-    let is_it = |one: &str| one.trim().trim_start_matches("W/") == tag;
-    if seen.is_some_and(|it| it == "*" || it.split(',').any(is_it)) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
-    }
-    let mut response = etagged(&order).into_response();
-    if timed_out {
+    let mut response = unless_seen(&order, &headers);
+    if timed_out && response.status() == StatusCode::OK {
         response.headers_mut().insert("wait-timed-out", HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// The order, unless the client has it already.
+fn unless_seen(order: &OrderView, headers: &HeaderMap) -> Response {
+    let seen = headers.get(header::IF_NONE_MATCH).and_then(|it| it.to_str().ok());
+    let tag = etag(order);
+    // Weak comparison (RFC 9110, 13.1.2): whoever compresses on the way makes a tag weak.
+    let is_it = |one: &str| one.trim().trim_start_matches("W/") == tag;
+    if seen.is_some_and(|it| it == "*" || it.split(',').any(is_it)) {
+        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+    }
+    etagged(order).into_response()
 }
 
 /// Why an order is to be cancelled, and by whom.
@@ -149,6 +177,17 @@ struct Cancellation {
     by: By,
 }
 
+/// The two answers of 200.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it only describes the answers")]
+enum CancelAnswer {
+    /// It was cancelled before.
+    Order(OrderView),
+    /// A dry run.
+    DryRun(DryCancellation),
+}
+
 /// Who asks for something.
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -158,11 +197,13 @@ enum By {
     Shop,
 }
 
-/// Cancel an order. A 202 wins: the order never becomes COMPLETED.
-#[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders", params(("id" = Uuid, Path)),
-    request_body = inline(Option<Cancellation>), responses(
+/// Cancel an order. A 202 wins: the order never becomes COMPLETED. With `dry_run=true` nothing is cancelled; the
+/// answer, 200 or the same refusals, tells what would be.
+#[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders",
+    params(("id" = Uuid, Path), DryRunQuery), request_body = inline(Option<Cancellation>), responses(
         (status = ACCEPTED, body = OrderView, description = "Accepted; it is being cancelled"),
-        (status = OK, body = OrderView, description = "It was cancelled before"),
+        (status = OK, body = CancelAnswer,
+            description = "It was cancelled before; or a dry run: nothing was cancelled"),
         (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
         (status = CONFLICT, body = Problem, content_type = "application/problem+json",
             description = "`too_late`: past the pivot, or ended otherwise"),
@@ -170,6 +211,7 @@ enum By {
 async fn cancel(
     State(counter): State<Counter>,
     Path(id): Path<Uuid>,
+    Query(DryRunQuery { dry_run }): Query<DryRunQuery>,
     body: Option<Body<Cancellation>>,
 ) -> Result<Response, Problem> {
     let Cancellation { reason, by } = body.map(|Body(it)| it).unwrap_or_default();
@@ -180,6 +222,9 @@ async fn cancel(
         By::Customer => "customer",
         By::Shop => "shop",
     };
+    if dry_run {
+        return counter.dry_cancel(id, by, reason).await;
+    }
     let under_way = counter.shop.cancel(id, by, reason.as_deref()).await?;
     let order = counter.shop.find(id).await?;
     let status = if under_way { StatusCode::ACCEPTED } else { StatusCode::OK };

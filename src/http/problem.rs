@@ -62,6 +62,7 @@ codes! {
     IdempotencyKeyRequired "idempotency_key_required" 400 "An idempotency key is required";
     WrongCode "wrong_code" 403 "The pickup code is not this order's";
     NotFound "not_found" 404 "There is no such thing";
+    NotPlacedYet "not_placed_yet" 404 "The order had not been placed by then";
     MethodNotAllowed "method_not_allowed" 405 "The method cannot be used here";
     BodyTimeout "body_timeout" 408 "The body did not arrive in time";
     OutOfStock "out_of_stock" 409 "There is not enough in stock";
@@ -80,6 +81,8 @@ codes! {
     ItemUnknown "item_unknown" 422 "There is no such item on the menu";
     EndpointUnknown "endpoint_unknown" 422 "There is no such endpoint for notices";
     QuantityLimit "quantity_limit" 422 "The order is larger than one order may be";
+    SeqBeyondEnd "seq_beyond_end" 422 "The order's journal is not that long";
+    QueryConflict "query_conflict" 422 "The query asks for what excludes each other";
     IdempotencyKeyReused "idempotency_key_reused" 422 "The idempotency key was used for another body";
     RehearsalOnly "rehearsal_only" 422 "That can only be asked of a rehearsal";
     CardNumberRefused "card_number_refused" 422 "Card numbers do not belong here";

@@ -23,6 +23,10 @@ impl From<ShopError> for Problem {
             ShopError::NotPlacing => Self::new(Code::Unavailable, detail),
             ShopError::OutcomeUnknown => Self::new(Code::OutcomeUnknown, detail),
             ShopError::NotFound(_) => Self::new(Code::NotFound, detail),
+            ShopError::NotPlacedYet => Self::new(Code::NotPlacedYet, detail),
+            ShopError::SeqBeyondEnd(last) => {
+                Self::new(Code::SeqBeyondEnd, detail).with("last_seq", last)
+            }
             // Not `status`: that member is HTTP's (RFC 9457).
             ShopError::TooLate(status) => {
                 Self::new(Code::TooLate, detail).with("order_status", status)

@@ -12,16 +12,15 @@ use uuid::Uuid;
 use super::{
     Core, EngineSettings,
     definition::{Plan, Saga},
-    event::{Event, State},
     feed::Feed,
+    first::First,
     house::CHANNEL,
     journal::{
-        self, Apply, Journal, Refusal, Row, Transition, Verdict, WriterSettings, bucket_of,
+        self, Apply, Journal, Refusal, Verdict, WriterSettings, bucket_of,
         inbox::{self, CancelVerdict},
         lease,
     },
     lease::Ownership,
-    line::Line,
     live::{Arrival, LiveSagas},
     runner::Running,
     step::Lane,
@@ -99,6 +98,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
     pub async fn start(self) -> sqlx::Result<Engine<E>> {
         let core = Arc::new(Core {
             plans: self.plans,
+            apply: self.apply,
             ownership: Arc::new(Ownership::new()),
             journal: Journal::new(),
             feed: Feed::new(),
@@ -164,27 +164,8 @@ impl<E: Send + Sync + 'static> Engine<E> {
     where
         I: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        let (name, version) = definition;
-        let plan = self.core.plans.get(&(name.to_owned(), version)).cloned();
-        let plan = plan.ok_or(StartError::Unregistered(name))?;
-        let json = serde_json::value::to_raw_value(&input)
-            .map_err(|error| StartError::Input(error.to_string()))?;
-        let mut state = State::new(plan.shape.clone());
-        let event = Event::Started { input: json.into() };
-        let line: Line = event.line(&plan.shape);
-        if state.apply(&event).is_err() {
-            return Err(StartError::Impossible);
-        }
-        let transition = Transition {
-            saga_id,
-            start: Some((plan.name, plan.version)),
-            first_seq: 1,
-            lines: vec![line],
-            row: Row::first(plan.label),
-            effects,
-            lane,
-            taken: Vec::new(),
-        };
+        let First { plan, state, transition } =
+            self.first(definition, saga_id, &input, effects, lane)?;
         let core = self.core.clone();
         let (answer, answered) = oneshot::channel();
         // In a task of the engine's own: the caller may go away, the saga then goes on all the same.

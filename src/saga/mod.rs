@@ -25,9 +25,12 @@ mod attempt;
 pub mod decide;
 pub mod definition;
 mod draft;
+pub mod dry_run;
 mod engine;
 pub mod event;
 pub mod feed;
+mod first;
+pub mod fold;
 pub mod history;
 mod house;
 pub mod journal;
@@ -36,6 +39,7 @@ pub mod line;
 mod live;
 mod loading;
 mod meters;
+pub mod past;
 mod process;
 mod reads;
 mod runner;
@@ -116,6 +120,7 @@ impl Default for EngineSettings {
 /// What all tasks of an engine share.
 pub(crate) struct Core<E> {
     plans: HashMap<(String, i32), Arc<Plan<E>>>,
+    apply: Apply<E>,
     ownership: Arc<Ownership>,
     journal: Journal<E>,
     feed: Feed,

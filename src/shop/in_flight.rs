@@ -29,6 +29,11 @@ impl InFlight {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What closes when the request with this key is decided, if one is under way.
+    pub(super) fn of_another(&self, key: &Key) -> Option<watch::Receiver<()>> {
+        self.keys().get(key).cloned()
+    }
+
     /// The turn with this key; or, when another request has it, what closes when that one is decided.
     pub(super) fn enter(self: &Arc<Self>, key: &Key) -> Result<Turn, watch::Receiver<()>> {
         let mut keys = self.keys();

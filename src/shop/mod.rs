@@ -1,10 +1,12 @@
 //! The coffee. It knows the engine, and no HTTP coming in.
 //!
 //! What one can ask of the shop: [`place`](Shop::place), [`find`](Shop::find), [`list`](Shop::list),
-//! [`cancel`](Shop::cancel), [`collect`](Shop::collect), and the counter's own business (menu, stock, mode).
+//! [`cancel`](Shop::cancel), [`collect`](Shop::collect), and the counter's own business (menu, stock, mode). How an
+//! order stood at any moment is [`past`]; what placing or cancelling would do is [`dry_run`].
 
 pub mod books;
 mod card;
+pub mod dry_run;
 mod in_flight;
 pub mod kitchen;
 pub mod menu;
@@ -13,6 +15,7 @@ pub mod notices;
 pub mod order;
 mod outbox;
 pub mod participant;
+pub mod past;
 pub mod payments;
 mod place;
 mod query;
@@ -28,7 +31,7 @@ use std::{
 
 use sqlx::PgPool;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, interval_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -45,7 +48,10 @@ pub use self::{
     place::Placed,
     query::{Filter, Page},
 };
-use crate::saga::{Engine, EngineBuilder, EngineSettings, history::HistoryError};
+use crate::{
+    config::limits::DRY_RUNS_AT_ONCE,
+    saga::{Engine, EngineBuilder, EngineSettings, history::HistoryError},
+};
 
 /// How often the months ahead are made ready. Two are, so that this may fail for weeks.
 const UPKEEP_EVERY: Duration = Duration::from_secs(86_400);
@@ -65,6 +71,7 @@ pub struct Shop {
     notices_due: Arc<Notify>,
     tasks: TaskTracker,
     halt: CancellationToken,
+    dry_runs: Semaphore,
 }
 
 /// The pools that a shop works with, apart so that none starves another.
@@ -130,6 +137,12 @@ pub enum ShopError {
     /// There is no such thing.
     #[error("there is no such {0}")]
     NotFound(&'static str),
+    /// The order was placed later than that.
+    #[error("the order had not been placed by then")]
+    NotPlacedYet,
+    /// The order's journal has no such line, or not yet.
+    #[error("the order's journal ends with line {0}")]
+    SeqBeyondEnd(i32),
     /// The pivot is behind, or the order has ended.
     #[error("it is too late to cancel: the order is {0}")]
     TooLate(String),
@@ -184,6 +197,7 @@ impl Shop {
             notices_due,
             tasks,
             halt,
+            dry_runs: Semaphore::new(DRY_RUNS_AT_ONCE),
         }))
     }
 

@@ -6,6 +6,9 @@ use uuid::Uuid;
 use super::participant::{Call, Participant};
 use crate::saga::step::StepError;
 
+/// Why an order is parked whose provider says that it captured another amount than was asked for.
+pub(super) const AMOUNT_MISMATCH: &str = "amount_mismatch";
+
 /// Money that was captured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -167,7 +170,7 @@ impl Payments {
 
 fn mismatch(receipt: &str, got: &str, asked: &str) -> StepError {
     StepError::NeedsAttention {
-        reason: "amount_mismatch".to_owned(),
+        reason: AMOUNT_MISMATCH.to_owned(),
         detail: format!("payment receipt {receipt:?} is for {got}, asked was {asked}"),
     }
 }

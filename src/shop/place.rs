@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     Shop, ShopError,
     books::{Effect, Placing, orders, refusal},
+    dry_run::StockChange,
     order::{NewOrder, Order},
     saga::ORDER_SAGA,
     view::OrderView,
@@ -39,20 +40,49 @@ pub struct Placed {
     pub replayed: bool,
 }
 
+/// What happens to a placing once it is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// It is committed.
+    ForGood,
+    /// It is rolled back: only the verdict was wanted.
+    RolledBack,
+}
+
+/// A placing that was accepted, now or by an earlier request with its key.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub order_id: Uuid,
+    pub order: Order,
+    pub replayed: bool,
+    /// What it would do to the stock, of one that was rolled back.
+    pub stock: Vec<StockChange>,
+}
+
+impl From<Decided> for Placed {
+    fn from(decided: Decided) -> Self {
+        let Decided { order_id, order, replayed, .. } = decided;
+        Self { order: OrderView::accepted(order_id, &order), replayed }
+    }
+}
+
 impl Shop {
     /// Places an order: durable when this returns. Same key and same content: the same answer, and nothing
     /// is placed a second time. Cancellation safe: dropped or not, the order is placed or not as a whole.
     pub async fn place(&self, new: NewOrder, key: Option<String>) -> Result<Placed, ShopError> {
-        let to = new.notify.as_ref().and_then(|it| it.to.as_ref());
-        // Whatever an endpoint is, it is no stand-in.
-        new.check(|of| self.rehearsed.is_real(of) || (of == "notification" && to.is_some()))?;
-        let Some(key) = key else { return self.try_to_place(&new, None).await };
+        self.check(&new)?;
+        let Some(key) = key else {
+            return Ok(self.try_to_place(&new, None, How::ForGood).await?.into());
+        };
         let fingerprint = fingerprint(&new);
         let named = (new.customer_id.clone(), key.clone());
         let deadline = Instant::now() + IDEMPOTENCY_WAIT;
         loop {
             let mut first = match self.in_flight.enter(&named) {
-                Ok(_turn) => return self.try_to_place(&new, Some((key, fingerprint))).await,
+                Ok(_turn) => {
+                    let key = Some((key, fingerprint));
+                    return Ok(self.try_to_place(&new, key, How::ForGood).await?.into());
+                }
                 Err(first) => first,
             };
             // The channel never says anything: it closes when the first request is decided.
@@ -60,16 +90,27 @@ impl Shop {
                 return Err(ShopError::InProgress);
             }
             if let Some((id, known)) = orders::by_key(&self.read, &named.0, &named.1).await? {
-                return self.replay(id, known == fingerprint).await;
+                return Ok(self.replay(id, known == fingerprint).await?.into());
             }
         }
     }
 
-    async fn try_to_place(
+    /// Checks what needs neither menu nor database.
+    pub(super) fn check(&self, new: &NewOrder) -> Result<(), ShopError> {
+        let to = new.notify.as_ref().and_then(|it| it.to.as_ref());
+        // Whatever an endpoint is, it is no stand-in.
+        let is_real =
+            |of: &str| self.rehearsed.is_real(of) || (of == "notification" && to.is_some());
+        Ok(new.check(|of| is_real(of))?)
+    }
+
+    /// Prices an order and has it committed, or rolled back, until that is decided.
+    pub(super) async fn try_to_place(
         &self,
         new: &NewOrder,
         key: Option<(String, [u8; 32])>,
-    ) -> Result<Placed, ShopError> {
+        how: How,
+    ) -> Result<Decided, ShopError> {
         let to = new.notify.as_ref().and_then(|it| it.to.clone());
         if let Some(to) = to.as_ref().filter(|it| !self.participants.notices.has(it)) {
             let unknown = ShopError::EndpointUnknown(to.clone());
@@ -102,19 +143,17 @@ impl Shop {
             let order_id = self.engine.new_id().ok_or(ShopError::NotPlacing)?;
             let placing = placing(&order, menu.version, key.clone());
             let effects = vec![Effect::Place(Box::new(placing))];
-            let started =
-                self.engine.start(ORDER_SAGA, order_id, order.clone(), effects, Lane::Shared).await;
-            let started = match started {
-                Err(StartError::NotOwned) => self.read_back(order_id).await?,
-                other => other.map_err(not_started)?,
+            let (started, stock) = match how {
+                How::ForGood => (self.start(order_id, &order, effects).await?, Vec::new()),
+                How::RolledBack => self.dry_start(order_id, &order, effects).await?,
             };
             match started {
                 Started::Accepted => {
-                    let order = OrderView::accepted(order_id, &order);
-                    return Ok(Placed { order, replayed: false });
+                    return Ok(Decided { order_id, order, replayed: false, stock });
                 }
                 Started::Refused(refused) => match refused.code {
                     refusal::MENU_CHANGED => menu = self.menu.refresh(&self.read).await?,
+                    refusal::CODE_TAKEN if how == How::RolledBack => {}
                     refusal::CODE_TAKEN => self.note_clash(attempt),
                     refusal::KEY_TAKEN => return self.replay_refused(&refused).await,
                     _ => return Err(refused_error(refused)),
@@ -122,6 +161,19 @@ impl Shop {
             }
         }
         Err(ShopError::NotPlacing)
+    }
+
+    async fn start(
+        &self,
+        order_id: Uuid,
+        order: &Order,
+        effects: Vec<Effect>,
+    ) -> Result<Started, ShopError> {
+        let input = order.clone();
+        match self.engine.start(ORDER_SAGA, order_id, input, effects, Lane::Shared).await {
+            Err(StartError::NotOwned) => self.read_back(order_id).await,
+            other => other.map_err(not_started),
+        }
     }
 
     /// A placing that was fenced may have been written before: then it stands, and its bucket's new owner
@@ -140,7 +192,7 @@ impl Shop {
         refused: ShopError,
         new: &NewOrder,
         key: Option<&(String, [u8; 32])>,
-    ) -> Result<Placed, ShopError> {
+    ) -> Result<Decided, ShopError> {
         let Some((key, fingerprint)) = key else { return Err(refused) };
         match orders::by_key(&self.read, &new.customer_id, key).await? {
             Some((order_id, known)) => self.replay(order_id, known == fingerprint).await,
@@ -148,19 +200,19 @@ impl Shop {
         }
     }
 
-    async fn replay_refused(&self, refused: &Refusal) -> Result<Placed, ShopError> {
+    async fn replay_refused(&self, refused: &Refusal) -> Result<Decided, ShopError> {
         let order_id = refused.data.get("order_id").and_then(Value::as_str);
         let order_id = order_id.and_then(|it| it.parse().ok()).ok_or(ShopError::InProgress)?;
         let same = refused.data.get("same").and_then(Value::as_bool).unwrap_or(false);
         self.replay(order_id, same).await
     }
 
-    async fn replay(&self, order_id: Uuid, same: bool) -> Result<Placed, ShopError> {
+    async fn replay(&self, order_id: Uuid, same: bool) -> Result<Decided, ShopError> {
         if !same {
             return Err(ShopError::KeyReused);
         }
         let order = self.order(order_id).await?.ok_or(ShopError::InProgress)?;
-        Ok(Placed { order: OrderView::accepted(order_id, &order), replayed: true })
+        Ok(Decided { order_id, order, replayed: true, stock: Vec::new() })
     }
 
     /// A code for the `attempt`-th try. Codes grow when the short ones are used up.
@@ -208,12 +260,12 @@ fn placing(order: &Order, menu_version: i64, key: Option<(String, [u8; 32])>) ->
 
 /// SHA-256 of the request in its canonical form: our own serialisation of what was parsed, so that spaces and
 /// the order of members do not matter.
-fn fingerprint(new: &NewOrder) -> [u8; 32] {
+pub(super) fn fingerprint(new: &NewOrder) -> [u8; 32] {
     let canonical = serde_json::to_vec(new).unwrap_or_default();
     Sha256::digest(&canonical).into()
 }
 
-fn not_started(error: StartError) -> ShopError {
+pub(super) fn not_started(error: StartError) -> ShopError {
     tracing::debug!(%error, "an order could not be placed");
     ShopError::NotPlacing
 }

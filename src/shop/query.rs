@@ -120,13 +120,7 @@ impl Shop {
         by: &str,
         reason: Option<&str>,
     ) -> Result<bool, ShopError> {
-        match self.engine.cancel(&self.write, order_id, by, reason).await? {
-            CancelVerdict::Requested | CancelVerdict::AlreadyRequested => Ok(true),
-            CancelVerdict::Closed { cancelled: true, .. } => Ok(false),
-            CancelVerdict::Closed { status, .. } => Err(ShopError::TooLate(status)),
-            CancelVerdict::TooLate => Err(ShopError::TooLate("READY".to_owned())),
-            CancelVerdict::Unknown => Err(ShopError::NotFound("order")),
-        }
+        is_under_way(self.engine.cancel(&self.write, order_id, by, reason).await?)
     }
 
     /// Asks for the next attempt of a waiting order now.
@@ -237,5 +231,16 @@ impl Shop {
         max_open_orders: Option<i32>,
     ) -> Result<menu_books::ShopState, ShopError> {
         Ok(menu_books::set_shop(&self.write, mode, max_open_orders).await?)
+    }
+}
+
+/// What a request to cancel is answered: whether the cancellation is under way, or over.
+pub(super) fn is_under_way(verdict: CancelVerdict) -> Result<bool, ShopError> {
+    match verdict {
+        CancelVerdict::Requested | CancelVerdict::AlreadyRequested => Ok(true),
+        CancelVerdict::Closed { cancelled: true, .. } => Ok(false),
+        CancelVerdict::Closed { status, .. } => Err(ShopError::TooLate(status)),
+        CancelVerdict::TooLate => Err(ShopError::TooLate("READY".to_owned())),
+        CancelVerdict::Unknown => Err(ShopError::NotFound("order")),
     }
 }

@@ -168,6 +168,20 @@ async fn answers_are_shown_without_what_steers_a_terminal() {
     assert!(code == 0 && order["new_member"] == 1 && !out.contains('\u{1b}'), "{out}");
 }
 
+/// This server is older than dry runs, and takes one for a wish.
+#[tokio::test]
+async fn a_dry_run_that_was_none_is_told() {
+    let (shop, server) = Shop::open(&["PENDING"]).await;
+    let place = ["order", "place", "latte", "--customer=ada", "--dry-run"];
+    let (code, out, err) = crema(server, &place).await;
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("knows no dry runs") && err.contains("order one"), "{err}");
+    assert!(shop.0.lock().unwrap().placed.is_some());
+    assert_eq!(crema(server, &[&place[..], &["--watch"]].concat()).await.0, 2);
+    let both = ["order", "get", "one", "--seq=1", "--at=2026-11-24T21:30:00Z"];
+    assert_eq!(crema(server, &both).await.0, 2);
+}
+
 #[tokio::test]
 async fn the_description_is_printed() {
     let nobody = SocketAddr::from(([127, 0, 0, 1], 9));

@@ -1,6 +1,9 @@
 //! The shop as its customers and operators see it: the built binary, over HTTP, with its rehearsal.
 
 mod cancel;
+mod commands;
+mod dry_cancel;
+mod dry_run;
 mod endpoints;
 mod failing;
 mod happy;
@@ -18,9 +21,11 @@ mod provider;
 mod races;
 mod reading;
 mod rehearsal;
+mod replay;
 mod replicas;
 mod scarce;
 mod start;
 mod streams;
 mod tickets;
+mod time_travel;
 mod why;

@@ -43,6 +43,15 @@ pub(in crate::saga) async fn cancel(
     saga_id: Uuid,
     data: &str,
 ) -> sqlx::Result<CancelVerdict> {
+    cancel_within(&mut *pool.acquire().await?, saga_id, data).await
+}
+
+/// The same on a connection, which may be inside a transaction that is rolled back.
+pub(in crate::saga) async fn cancel_within(
+    connection: &mut sqlx::PgConnection,
+    saga_id: Uuid,
+    data: &str,
+) -> sqlx::Result<CancelVerdict> {
     let bucket = i16::from(bucket_of(saga_id));
     let accepted = sqlx::query!(
         "with accepted as (
@@ -57,7 +66,7 @@ pub(in crate::saga) async fn cancel(
         Uuid::now_v7(),
         data,
     )
-    .execute(pool)
+    .execute(&mut *connection)
     .await?;
     if accepted.rows_affected() == 1 {
         return Ok(CancelVerdict::Requested);
@@ -68,7 +77,7 @@ pub(in crate::saga) async fn cancel(
         bucket,
         saga_id,
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await?;
     Ok(match row {
         None => CancelVerdict::Unknown,

@@ -12,10 +12,12 @@
 //! Lock order everywhere: fence, saga rows, then whatever the saga's `apply` locks, in its own fixed order.
 
 mod commit;
+pub(super) mod dry;
 pub(super) mod feed;
 pub(super) mod inbox;
 pub(super) mod lease;
 pub(super) mod load;
+pub(super) mod past;
 mod queue;
 pub(super) mod read;
 mod single;

@@ -4,6 +4,7 @@
 //! journals it. Lock order within `apply`, the same everywhere: keys, the shop's row, pickup codes, stock
 //! (by name).
 
+pub(super) mod audit;
 mod effects;
 mod keys;
 pub(super) mod list;

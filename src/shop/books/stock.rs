@@ -141,6 +141,21 @@ pub(in crate::shop) async fn read(pool: &PgPool) -> sqlx::Result<Vec<StockRow>> 
     .await
 }
 
+/// These ingredients, as a transaction sees them.
+pub(in crate::shop) async fn read_some(
+    connection: &mut PgConnection,
+    names: &[String],
+) -> sqlx::Result<Vec<StockRow>> {
+    sqlx::query_as!(
+        StockRow,
+        "select ingredient, unit, on_hand, reserved from stock
+          where ingredient = any($1) order by ingredient",
+        names,
+    )
+    .fetch_all(connection)
+    .await
+}
+
 /// Changes what is there of an ingredient, and records why. `None` when there is no such ingredient;
 /// an error of class 23 when it would fall below zero.
 pub(in crate::shop) async fn adjust(
