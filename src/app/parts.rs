@@ -53,10 +53,23 @@ pub(super) async fn sample_pools(pools: Pools, halt: CancellationToken) {
 
 /// The engine's limits, and what this replica calls itself.
 pub(super) fn engine_settings(config: &ServeConfig, address: SocketAddr) -> EngineSettings {
-    let name = config.replica_name.clone().unwrap_or_else(|| address.to_string());
+    let machine = nix::unistd::gethostname().ok().and_then(|it| it.into_string().ok());
+    let name = replica_name(config.replica_name.as_deref(), address, machine);
     let lease = LeaseSettings::of(config.lease);
     let handover_timeout = Duration::from_secs(1);
     EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
+}
+
+/// What a replica is called that nobody named: where it is reached. One that listens on all addresses of its
+/// machine would be called as every other one that does, so it goes by the machine's name.
+fn replica_name(said: Option<&str>, address: SocketAddr, machine: Option<String>) -> String {
+    match (said, machine.filter(|it| !it.is_empty())) {
+        (Some(said), _) => said.to_owned(),
+        (None, Some(machine)) if address.ip().is_unspecified() => {
+            format!("{machine}:{}", address.port())
+        }
+        (None, _) => address.to_string(),
+    }
 }
 
 /// The steps' policies: the house's own, and over them what was said.
@@ -79,5 +92,24 @@ pub(super) fn policies(said: &StepSettings) -> Policies {
             said.notification_attempts,
             said.notification_timeout,
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_that_listen_on_all_addresses_are_told_apart_by_their_machines() {
+        let name = |said, address: &str, machine: &str| {
+            replica_name(said, address.parse().unwrap(), Some(machine.to_owned()))
+        };
+        for all in ["0.0.0.0:8080", "[::]:8080"] {
+            assert_eq!(name(None, all, "crema-1"), "crema-1:8080");
+            assert_eq!(name(Some("ada"), all, "crema-1"), "ada");
+            assert_eq!(name(None, all, ""), all, "better than nothing");
+        }
+        assert_eq!(name(None, "127.0.0.1:8080", "crema-1"), "127.0.0.1:8080");
+        assert_eq!(name(None, "[::1]:8080", "crema-1"), "[::1]:8080");
     }
 }

@@ -114,7 +114,8 @@ pub struct Settings {
     /// How log lines look [default: auto]
     #[arg(long, env = "CREMA_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// What this replica is called in lists and logs [default: made from its boot id]
+    /// What this replica is called in lists and histories [default: the address it listens on; the
+    /// machine's name and the port where it listens on all addresses]
     #[arg(long, env = "CREMA_REPLICA_NAME", value_name = "NAME")]
     pub replica_name: Option<String>,
     /// The policies of an order's steps.

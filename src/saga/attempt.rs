@@ -28,6 +28,9 @@ impl<E: Send + Sync + 'static> Core<E> {
     ) -> Result<Answer<E>, Turn> {
         let plan = running.plan.clone();
         let planned = plan.steps.get(usize::from(step)).ok_or(Turn::Rests)?;
+        if attempt > 1 {
+            metrics::counter!("crema_retries_total", "step" => planned.name).increment(1);
+        }
         let (cx, reports) = context(running, planned.name, attempt);
         let input = running.input.clone();
         let work = AssertUnwindSafe(planned.step.execute(&cx, &input)).catch_unwind();
@@ -151,7 +154,4 @@ fn count<E>(planned: &Planned<E>, answer: &Answer<E>, started: Instant) {
         Err(StepError::NeedsAttention { .. }) => "needs_attention",
     };
     metrics::counter!("crema_attempts_total", "step" => step, "outcome" => outcome).increment(1);
-    if outcome == "in_doubt" {
-        metrics::counter!("crema_retries_total", "step" => step).increment(1);
-    }
 }
