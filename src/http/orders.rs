@@ -21,7 +21,6 @@ use super::{
 use crate::{
     config::limits::IDEMPOTENCY_KEY_BYTES_MAX,
     shop::{
-        ShopError,
         dry_run::{DryCancellation, DryPlacing},
         order::{NewOrder, text},
         view::OrderView,
@@ -262,14 +261,12 @@ impl Counter {
     /// An order, read in a task of its own: a client that hangs up drops no database future.
     pub(super) async fn find(&self, id: Uuid) -> Result<OrderView, Problem> {
         let shop = self.shop.clone();
-        let found = self.tasks.spawn(async move { shop.find(id).await }).await;
-        found.unwrap_or(Err(ShopError::NotPlacing)).map_err(Into::into)
+        self.spawned(async move { shop.find(id).await }).await
     }
 
     /// An order's status, and whether it is final; read in a task of its own.
     pub(super) async fn status(&self, id: Uuid) -> Result<(String, bool), Problem> {
         let shop = self.shop.clone();
-        let found = self.tasks.spawn(async move { shop.status(id).await }).await;
-        found.unwrap_or(Err(ShopError::NotPlacing)).map_err(Into::into)
+        self.spawned(async move { shop.status(id).await }).await
     }
 }

@@ -124,7 +124,8 @@ async fn diff(
 ) -> Result<Json<Diff>, Problem> {
     let moments = [line("from", from)?, line("to", to)?];
     let shop = counter.shop.clone();
-    let [before, after] = counter.owned(async move { shop.find_pasts(id, moments).await }).await?;
+    let [before, after] =
+        counter.spawned(async move { shop.find_pasts(id, moments).await }).await?;
     let (old, new) = (before.order.money, after.order.money);
     let money =
         MoneyDelta { captured: new.captured - old.captured, refunded: new.refunded - old.refunded };
@@ -148,7 +149,7 @@ async fn replay(
     Path(id): Path<Uuid>,
 ) -> Result<Json<ReplayView>, Problem> {
     let shop = counter.shop.clone();
-    counter.owned(async move { shop.replay_journal(id).await }).await.map(Json)
+    counter.spawned(async move { shop.replay_journal(id).await }).await.map(Json)
 }
 
 /// Adds to an answer which line of the journal it shows the order after.
@@ -161,7 +162,7 @@ impl Counter {
     /// An order as it stood.
     pub(super) async fn find_past(&self, id: Uuid, moment: Moment) -> Result<PastOrder, Problem> {
         let shop = self.shop.clone();
-        self.owned(async move { shop.find_past(id, moment).await }).await
+        self.spawned(async move { shop.find_past(id, moment).await }).await
     }
 
     /// What placing an order would do.
@@ -171,7 +172,8 @@ impl Counter {
         key: Option<String>,
     ) -> Result<Response, Problem> {
         let shop = self.shop.clone();
-        let dry: DryPlacing = self.owned(async move { shop.dry_run_place(new, key).await }).await?;
+        let dry: DryPlacing =
+            self.spawned(async move { shop.dry_run_place(new, key).await }).await?;
         let replayed = dry.replayed;
         let mut response = Json(dry).into_response();
         if replayed {
@@ -190,13 +192,13 @@ impl Counter {
     ) -> Result<Response, Problem> {
         let shop = self.shop.clone();
         let work = async move { shop.dry_run_cancel(id, by, reason.as_deref()).await };
-        let dry: DryCancellation = self.owned(work).await?;
+        let dry: DryCancellation = self.spawned(work).await?;
         Ok(Json(dry).into_response())
     }
 
     /// Work with the database, in a task that somebody waits for whatever becomes of the client: a connection is
     /// not given back in the middle of a transaction.
-    async fn owned<T: Send + 'static>(
+    pub(super) async fn spawned<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, ShopError>> + Send + 'static,
     ) -> Result<T, Problem> {
