@@ -14,7 +14,8 @@ fn functions(files: &[&File]) -> HashMap<String, Vec<(String, String)>> {
                 head.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             let Some(open) = head.find('{') else { continue };
             let mut body = head[open..closing(head, open)].to_owned();
-            for spawn in find(&body, "spawn") {
+            // `Counter::spawned` spawns what it is given.
+            for spawn in [find(&body, "spawn"), find(&body, "spawned")].concat() {
                 let Some(open) = body[spawn..].find('(').map(|it| spawn + it) else { continue };
                 let end = closing(&body, open);
                 body.replace_range(open + 1..end - 1, &" ".repeat(end - open - 2));
