@@ -29,6 +29,7 @@ impl<E: Send + Sync + 'static> Core<E> {
     ) -> Result<Answer<E>, Turn> {
         let plan = running.plan.clone();
         let planned = plan.steps.get(usize::from(step)).ok_or(Turn::Rests)?;
+        count_begun(planned.name, attempt);
         let (cx, reports) = context(running, planned.name, attempt);
         let input = running.input.clone();
         let work = AssertUnwindSafe(planned.step.execute(&cx, &input)).catch_unwind();
@@ -130,6 +131,12 @@ fn panicked() -> StepError {
     StepError::in_doubt("the step panicked; see the log")
 }
 
+fn count_begun(step: &'static str, attempt: u32) {
+    if attempt > 1 {
+        metrics::counter!("crema_retries_total", "step" => step).increment(1);
+    }
+}
+
 fn count<E>(planned: &Planned<E>, answer: &Answer<E>, started: Instant) {
     let (step, meters) = (planned.name, &planned.meters);
     meters.record(step, started.elapsed());
@@ -140,7 +147,4 @@ fn count<E>(planned: &Planned<E>, answer: &Answer<E>, started: Instant) {
         Err(StepError::NeedsAttention { .. }) => "needs_attention",
     };
     metrics::counter!("crema_attempts_total", "step" => step, "outcome" => outcome).increment(1);
-    if outcome == "in_doubt" {
-        metrics::counter!("crema_retries_total", "step" => step).increment(1);
-    }
 }

@@ -79,6 +79,32 @@ async fn the_replicas_are_listed_with_what_they_own() {
     assert!(buckets <= 256, "{list}");
 }
 
+/// The sum of a counter's lines with this label.
+fn counted(metrics: &str, name: &str, label: &str) -> u64 {
+    let lines = metrics.lines().filter(|it| it.starts_with(name) && it.contains(label));
+    lines.map(|it| it.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn a_retry_is_an_attempt_that_follows_another() {
+    let house = House::new().await;
+    house.moods(&json!({ "slow_ms": 600_000 })).await;
+    let api = house.api();
+    // One that succeeds at the second attempt, one that is given up after the third, and one that is cut off
+    // at its first.
+    for (mood, attempts) in [("answer_lost", 2), ("down", 3), ("slow", 1)] {
+        let id = api.place(&order_with(&[("rehearse.payment", mood)])).await;
+        if mood == "slow" {
+            api.cancel(&id).await.expect(202);
+        }
+        assert_eq!(api.end(&id).await["steps"][0]["attempts"], attempts, "{mood}");
+    }
+    let metrics = api.get("/metrics").await.text;
+    let payment = "step=\"payment\"";
+    assert_eq!(counted(&metrics, "crema_attempts_total", payment), 2 + 3 + 1);
+    assert_eq!(counted(&metrics, "crema_retries_total", payment), 1 + 2);
+}
+
 #[tokio::test]
 async fn the_process_says_that_it_lives_and_what_it_counts() {
     let house = House::shared().await;
