@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{api::order_with, house::House};
+use crate::world::{
+    api::{order_of, order_with},
+    house::House,
+};
 
 /// A house whose slow participants take longer than any test.
 async fn slow_house() -> House {
@@ -96,6 +99,32 @@ async fn cancelled_twice_it_says_so_both_times() {
     assert_eq!((asked, audited.ledger.of("refunded").len()), (1, 1));
     let again = api.cancel(&id).await.expect(200);
     assert_eq!((&again["status"], &again["cancellation"]), (&json!("REFUNDED"), &json!("done")));
+}
+
+#[tokio::test]
+async fn an_order_that_costs_nothing_is_never_a_matter_of_the_payment_provider() {
+    let house = House::new().await;
+    house.moods(&json!({ "payment": "down", "refund": "down", "slow_ms": 600_000 })).await;
+    let api = house.api();
+    let water = json!({ "name": "Tap water", "price": 0, "recipe": { "cup": 1 } });
+    api.put("/v1/menu/items/tap_water", &water).await.expect(200);
+    let mut order = order_of("tap_water");
+    order["expected_total"] = json!(0);
+    let id = api.place(&order).await;
+    let audited = house.audited(&api, &id).await;
+    assert_eq!(audited.end(), ("COMPLETED", None));
+    assert_eq!(audited.ledger.deeds(), ["ticket", "prepared"]);
+    assert_eq!(audited.order["money"], json!({ "captured": 0, "refunded": 0 }));
+    let paid = audited.history.iter().find(|it| it["step"] == "payment").unwrap();
+    assert_eq!(paid["data"]["receipt"], "nothing to pay", "{paid}");
+
+    order["attributes"] = json!({ "rehearse.kitchen": "slow" });
+    let id = api.place(&order).await;
+    api.until(&id, "PREPARING").await;
+    api.cancel(&id).await.expect(202);
+    let audited = house.audited(&api, &id).await;
+    assert_eq!(audited.end(), ("CANCELLED", Some("cancelled_by_customer")));
+    assert_eq!(audited.ledger.deeds(), ["ticket", "call_off"]);
 }
 
 #[tokio::test]
