@@ -28,9 +28,7 @@ impl<E: Send + Sync + 'static> Core<E> {
     ) -> Result<Answer<E>, Turn> {
         let plan = running.plan.clone();
         let planned = plan.steps.get(usize::from(step)).ok_or(Turn::Rests)?;
-        if attempt > 1 {
-            metrics::counter!("crema_retries_total", "step" => planned.name).increment(1);
-        }
+        count_begun(planned.name, attempt);
         let (cx, reports) = context(running, planned.name, attempt);
         let input = running.input.clone();
         let work = AssertUnwindSafe(planned.step.execute(&cx, &input)).catch_unwind();
@@ -142,6 +140,12 @@ fn late(what: &str, limit: Duration) -> StepError {
 
 fn panicked() -> StepError {
     StepError::in_doubt("the step panicked; see the log")
+}
+
+fn count_begun(step: &'static str, attempt: u32) {
+    if attempt > 1 {
+        metrics::counter!("crema_retries_total", "step" => step).increment(1);
+    }
 }
 
 fn count<E>(planned: &Planned<E>, answer: &Answer<E>, started: Instant) {
