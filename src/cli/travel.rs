@@ -57,7 +57,7 @@ pub(super) async fn replay(client: &Client, id: &str, json: bool) -> Result<Exit
         writeln!(out, "replay: equal")?;
         return Ok(exit);
     }
-    writeln!(out, "replay: {} of what is stored differs", replay.differences.len())?;
+    writeln!(out, "replay: not equal")?;
     for it in &replay.differences {
         let [journal, stored] = [&it.journal, &it.stored].map(|it| clean(&it.to_string()));
         let what = clean(&it.what);

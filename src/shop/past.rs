@@ -171,15 +171,13 @@ fn replay_line(line: &JournalLine, fold: &Fold) -> ReplayLine {
     }
 }
 
-/// What the ledger has to say by the journal: what was captured, then what was returned.
+/// What the ledger has to say by the journal: what was captured, then what was returned. Nothing is no entry.
 fn entries(state: &State) -> Vec<(&'static str, i64)> {
-    match (receipt(state), returned(state)) {
-        (Some(receipt), None) => vec![("capture", receipt.amount)],
-        (Some(receipt), Some(amount)) => vec![("capture", receipt.amount), ("refund", amount)],
-        // Without an answer, the void had found what was captured.
-        (None, Some(amount)) if amount > 0 => vec![("capture", amount), ("refund", amount)],
-        (None, _) => Vec::new(),
-    }
+    let returned = returned(state);
+    // Without an answer, the void had found what was captured.
+    let captured = receipt(state).map(|it| it.amount).or(returned);
+    let entries = [("capture", captured), ("refund", returned)].into_iter();
+    entries.filter_map(|(kind, amount)| Some((kind, amount.filter(|it| *it != 0)?))).collect()
 }
 
 /// What the payment provider answered to the capture.
@@ -212,7 +210,8 @@ async fn audited(
         facts(&customer, &currency, it.total, &code)
     });
     let ledger = audit::ledger(connection, order_id).await?;
-    let ledger: Vec<Value> = ledger.iter().map(|it| entry(&it.kind, it.amount)).collect();
+    let ledger = ledger.iter().filter(|it| it.amount != 0);
+    let ledger: Vec<Value> = ledger.map(|it| entry(&it.kind, it.amount)).collect();
     let moves = audit::moves(connection, order_id).await?;
     let moves: Vec<Value> = moves
         .iter()

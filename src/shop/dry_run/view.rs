@@ -175,7 +175,7 @@ fn does(step: &str) -> &'static str {
 fn compensation(step: &str) -> Option<&'static str> {
     match step {
         Payment::NAME => {
-            Some("returns what was captured; without an answer it is voided first, which tells")
+            Some("returns what was captured; a capture without an answer is voided first")
         }
         Preparation::NAME => Some("calls the ticket off; what was made already is waste"),
         _ => None,

@@ -141,6 +141,8 @@ async fn an_order_that_waits_stood_as_it_is_shown_while_it_waits() {
     assert_eq!(waiting["actions"], json!(["cancel", "retry"]));
     let at = waiting["updated_at"].as_str().unwrap();
     assert_eq!(as_of(&api, &id, &format!("at={at}")).await.expect(200), waiting);
+    // Of a time to come nothing is known, not even that the next attempt is due by then.
+    assert_eq!(as_of(&api, &id, "at=2999-01-01T00:00:00Z").await.expect(200), waiting);
     // A person asks for the next attempt: the one before stays as it was.
     api.post(&format!("/v1/orders/{id}/retry"), &json!({})).await.expect(202);
     api.once(&id, |it| it["steps"][0]["attempts"] == 2 && it["steps"][0]["state"] == "waiting")
@@ -257,7 +259,6 @@ async fn what_never_was_is_not_shown() {
         ("at=", 400, "invalid_query"),
         ("at=2026-11-24T21:00:00", 400, "invalid_query"),
         ("at=2026-11-24T21:00:00Z%00", 400, "invalid_query"),
-        ("at='%3B%20drop%20table%20saga", 400, "invalid_query"),
         ("at=1970-01-01T00:00:00Z", 404, "not_placed_yet"),
         ("at=-009999-01-02T01:59:59Z", 404, "not_placed_yet"),
         ("at=2999-01-01T00:00:00Z&seq=1", 422, "query_conflict"),
