@@ -32,6 +32,11 @@ fn servers_in(folder: &Path) -> Vec<String> {
     processes.filter(|it| works_there(it)).map(|it| name(&it)).collect()
 }
 
+/// A server that is stopped takes its files away before its process ends, a moment later.
+async fn no_server_is_left_in(folder: &Path) {
+    eventually("no server is left", || servers_in(folder).is_empty()).await;
+}
+
 #[tokio::test]
 async fn services_on_one_folder_share_the_server_and_the_last_one_out_stops_it() {
     let place = Place::of_a_service(true).await;
@@ -64,7 +69,7 @@ async fn stop_at(place: &Place, moment: &str, has_come: impl Fn() -> bool) {
     eventually(moment, &has_come).await;
     service.sigterm();
     assert_eq!(service.ended().await.code(), Some(0), "{moment}: {}", service.log());
-    assert_eq!(servers_in(place.base()), Vec::<String>::new(), "{moment}: {}", service.log());
+    no_server_is_left_in(place.base()).await;
     assert_eq!(pid_file(place), None, "{moment}");
 }
 
@@ -100,5 +105,5 @@ async fn a_start_that_fails_once_its_server_is_up_leaves_no_server() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("the shop cannot be opened"), "{said}");
-    assert_eq!(servers_in(place.base()), Vec::<String>::new(), "{said}");
+    no_server_is_left_in(place.base()).await;
 }
