@@ -14,8 +14,8 @@ use crema::{
     telemetry::{self, Metrics},
 };
 
-/// An order's way through the engine is some hundred small allocations, by threads that hand them to each other;
-/// the system's allocator takes a sixth of the processor for that, this one a third of it.
+/// An order's way through the engine is many small allocations, by threads that hand them to each other: with the
+/// system's allocator they took about a sixth of the process's time (sampled, 1,024 orders in flight).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -20,6 +20,10 @@ const INVARIANTS: &[(&str, &str)] = &[
          having min(j.seq) is distinct from 1 or max(j.seq) <> count(*) or count(*) <> s.seq",
     ),
     (
+        "a saga outside the bucket of its id",
+        "select saga_id from saga where bucket <> get_byte(uuid_send(saga_id), 15)",
+    ),
+    (
         "an epoch that fell within a journal",
         "select saga_id from (select saga_id, epoch, lag(epoch) over \
            (partition by saga_id order by seq) as before from journal) j where epoch < before",
