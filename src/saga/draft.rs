@@ -19,10 +19,8 @@ use super::{
     journal::{Row, Transition},
     runner::Running,
     step::{Done, Lane, Left, StepError},
+    wait::FOREVER,
 };
-
-/// A wait without an end of its own, in a row: it ends by what arrives in the inbox.
-pub(super) const FOREVER: Duration = Duration::from_secs(86_400 * 365 * 10);
 
 /// Lines, effects and the state they lead to, not yet committed.
 pub(super) struct Draft<E> {

@@ -9,10 +9,10 @@ use super::{
     EngineSettings,
     decide::{Action, decide},
     definition::Plan,
-    draft::FOREVER,
     event::{Direction, Event, Progress, Shape, State},
     history::{HistoryError, to_sqlx},
     journal::read::{JournalLine, SagaRow},
+    wait::FOREVER,
 };
 
 /// How far two clocks may be apart.

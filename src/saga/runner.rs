@@ -13,12 +13,13 @@ use super::{
     clock::Clock,
     decide::{Action, decide},
     definition::{Input, Plan},
-    draft::{Draft, FOREVER},
+    draft::Draft,
     event::{Direction, Event, State, StepIndex},
     journal::{Refusal, Verdict, bucket_of, load},
     lease::as_ms,
     live::{Arrival, Presence},
     step::StepError,
+    wait::FOREVER,
 };
 
 /// From this attempt on a failing compensation parks the saga; attempts go on.

@@ -22,6 +22,9 @@ use super::{
     runner::{Running, Turn},
 };
 
+/// A wait without an end of its own, in a row: it ends by what arrives in the inbox.
+pub(super) const FOREVER: Duration = Duration::from_secs(86_400 * 365 * 10);
+
 impl<E: Send + Sync + 'static> Running<E> {
     /// What is left of the wait at hand, if it is known and not over.
     pub(super) fn left(&self) -> Option<Duration> {
@@ -120,7 +123,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         let at_hand = running.state.steps.get(usize::from(step));
         let until_ms = running.state.waits_until_ms();
         let attempt = at_hand.map_or(1, |it| it.attempts + 1);
-        let left = until_ms.map_or(super::draft::FOREVER, |it| running.clock.until(it));
+        let left = until_ms.map_or(FOREVER, |it| running.clock.until(it));
         // What was slept through to its end by the database's clock is over, whatever ours says.
         let was_slept = until_ms.is_some() && running.due.is_some_and(|it| it <= Instant::now());
         if !left.is_zero() && !was_slept {
