@@ -81,6 +81,17 @@ pub(in crate::saga) async fn signal(
     if accepted.rows_affected() == 1 {
         return Ok(Asked::Accepted);
     }
+    why_not(pool, saga_id, (name, key), only).await
+}
+
+/// Why a signal was not taken.
+async fn why_not(
+    pool: &PgPool,
+    saga_id: Uuid,
+    (name, key): (&str, Option<&str>),
+    only: Only,
+) -> sqlx::Result<Asked> {
+    let bucket = i16::from(bucket_of(saga_id));
     let row = sqlx::query!(
         r#"select s.closed_status is not null as "is_closed!",
                   ($5::bigint is null or s.version = $5) as "is_same!",
