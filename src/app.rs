@@ -23,6 +23,7 @@ use crate::{
     http::{self, Counter, service},
     postgres::{self, ClusterConfig, Database, Source},
     rehearsal,
+    saga::EngineError,
     shop::{Opening, Pools, Shop, rehearse::Rehearsed},
     telemetry::Metrics,
 };
@@ -115,7 +116,13 @@ impl Start {
             policies,
             engine: parts::engine_settings(&config, address),
         };
-        Shop::open(opening).await.context("the shop cannot be opened")
+        Shop::open(opening).await.map_err(|error| match error {
+            EngineError::UnknownVersions(lacking) => anyhow::Error::new(lacking).context(
+                "orders are open of versions that this program does not have; start one that has \
+                 them, or let the orders wait for one with --allow-unknown-versions",
+            ),
+            error => anyhow::Error::new(error).context("the shop cannot be opened"),
+        })
     }
 }
 

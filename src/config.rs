@@ -109,6 +109,8 @@ pub struct ServeConfig {
     pub notify_endpoints: BTreeMap<String, Url>,
     /// Whether a database that may lose acknowledged commits is accepted.
     pub unsafe_durability: bool,
+    /// Whether it starts although orders are open of versions that this program does not have.
+    pub allow_unknown_versions: bool,
     /// Whether orders without an idempotency key are refused.
     pub require_idempotency_key: bool,
     /// What was said of the steps' policies.
@@ -185,6 +187,7 @@ impl ServeConfig {
             notifier_secret: s.notifier_secret,
             notify_endpoints: notify_endpoints(s.notify_endpoint.as_deref().unwrap_or_default())?,
             unsafe_durability: s.unsafe_durability.unwrap_or(false),
+            allow_unknown_versions: s.allow_unknown_versions.unwrap_or(false),
             require_idempotency_key: s.require_idempotency_key.unwrap_or(false),
             steps: s.steps,
             http: HttpLimits { connections, ..HttpLimits::default() },

@@ -14,6 +14,7 @@ use super::{
     definition::{Plan, Saga},
     feed::Feed,
     first::First,
+    foreign::{EngineError, Foreign},
     house::CHANNEL,
     journal::{
         self, Apply, Journal, Refusal, Verdict, WriterSettings, bucket_of,
@@ -94,9 +95,11 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
         self
     }
 
-    /// Registers this process as a replica and starts driving.
-    pub async fn start(self) -> sqlx::Result<Engine<E>> {
+    /// Registers this process as a replica and starts driving. Refused, before anything is written, when sagas are
+    /// open of versions that are not registered, unless that is allowed.
+    pub async fn start(self) -> Result<Engine<E>, EngineError> {
         let core = Arc::new(Core {
+            foreign: Foreign::beside(self.plans.values().map(AsRef::as_ref)),
             plans: self.plans,
             apply: self.apply,
             ownership: Arc::new(Ownership::new()),
@@ -112,6 +115,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             drain: CancellationToken::new(),
             halt: CancellationToken::new(),
         });
+        core.must_know_what_is_open().await?;
         core.make_partitions().await;
         let mut connection = PgConnection::connect_with(&core.options).await?;
         core.end_leases_of_the_dead(&mut connection).await?;

@@ -1,15 +1,17 @@
 //! The read side: a saga as its journal tells it, with times.
 
+mod error;
+
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::error::HistoryError;
 use super::{
     definition::Plan,
-    event::{Compensation, Direction, Event, Illegal, Kind, Progress, Shape, State},
+    event::{Compensation, Direction, Event, Kind, Progress, Shape, State},
     journal::read::{JournalLine, SagaRow},
-    line::Unreadable,
 };
 
 /// Where a step stands, as people are shown it. A closed set.
@@ -87,20 +89,6 @@ pub struct SagaView {
     pub closed_at: Option<Timestamp>,
     /// Who asked for the cancellation, if anybody did.
     pub cancelled_by: Option<String>,
-}
-
-/// A journal that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum HistoryError {
-    /// No line at all.
-    #[error("the journal is empty")]
-    Empty,
-    /// A line of an unknown kind.
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-    /// Lines that do not add up.
-    #[error(transparent)]
-    Illegal(#[from] Illegal),
 }
 
 /// What the fold remembers of one step besides its state.

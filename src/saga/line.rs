@@ -46,6 +46,13 @@ pub struct Unreadable {
     step: Option<String>,
 }
 
+impl Unreadable {
+    /// Whether it is of a kind that this binary does not know: a newer one wrote it.
+    pub fn is_of_unknown_kind(&self) -> bool {
+        !KINDS.contains(&self.kind.as_str())
+    }
+}
+
 impl Event {
     /// The kind of line it is written as.
     pub fn kind(&self) -> &'static str {

@@ -31,6 +31,7 @@ pub mod event;
 pub mod feed;
 mod first;
 pub mod fold;
+mod foreign;
 pub mod history;
 mod house;
 pub mod journal;
@@ -59,6 +60,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{
     definition::Plan,
     feed::Feed,
+    foreign::Foreign,
     journal::Journal,
     lease::{LeaseSettings, Ownership},
     live::LiveSagas,
@@ -66,6 +68,7 @@ use self::{
 pub use self::{
     definition::{Close, Ending, Saga},
     engine::{Engine, EngineBuilder, StartError, Started},
+    foreign::{EngineError, UnknownVersion, UnknownVersions},
     journal::{Applied, Apply, Entry, Refusal},
     step::{Cx, Done, Lane, Policy, Step, StepError},
 };
@@ -97,6 +100,8 @@ pub struct EngineSettings {
     pub live_max: usize,
     /// Sagas read at once.
     pub page: i64,
+    /// Start although sagas are open of versions that are not registered: they wait for a replica that has them.
+    pub allow_unknown_versions: bool,
 }
 
 impl Default for EngineSettings {
@@ -113,6 +118,7 @@ impl Default for EngineSettings {
             commit_timeout: Duration::from_secs(10),
             live_max: 50_000,
             page: 1_000,
+            allow_unknown_versions: false,
         }
     }
 }
@@ -120,6 +126,7 @@ impl Default for EngineSettings {
 /// What all tasks of an engine share.
 pub(crate) struct Core<E> {
     plans: HashMap<(String, i32), Arc<Plan<E>>>,
+    foreign: Foreign,
     apply: Apply<E>,
     ownership: Arc<Ownership>,
     journal: Journal<E>,

@@ -3,7 +3,15 @@
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::bucket_of;
+use super::{bucket_of, foreign::Readable};
+
+/// The kinds of what can be asked of a saga. What a newer release may ask besides waits for a replica of that.
+const KINDS: [&str; 2] = ["cancel", "retry"];
+
+/// [`KINDS`], for a statement.
+pub(super) fn kinds() -> Vec<String> {
+    KINDS.map(str::to_owned).to_vec()
+}
 
 /// A row of the inbox.
 #[derive(Debug, Clone)]
@@ -129,18 +137,28 @@ pub(in crate::saga) async fn touch(
     Ok(())
 }
 
-/// What waits in the inbox of these buckets, oldest first.
+/// What waits in the inbox of these buckets and can be acted on here, oldest first.
 pub(in crate::saga) async fn waiting(
     pool: &PgPool,
     buckets: &[i16],
     limit: i64,
+    readable: &Readable,
 ) -> sqlx::Result<Vec<Item>> {
     sqlx::query_as!(
         Item,
-        r#"select inbox_id, saga_id, kind, data::text as "data!" from inbox
-            where bucket = any($1) order by inbox_id limit $2"#,
+        r#"select i.inbox_id, i.saga_id, i.kind, i.data::text as "data!" from inbox i
+            where i.bucket = any($1) and i.kind = any($5)
+              and not exists (
+                select from saga s
+                 where s.bucket = i.bucket and s.saga_id = i.saga_id and s.closed_status is null
+                   and ((s.definition || ' ' || s.definition_version) <> all($3)
+                        or s.saga_id = any($4)))
+            order by i.inbox_id limit $2"#,
         buckets,
         limit,
+        &readable.definitions,
+        &readable.but,
+        &kinds(),
     )
     .fetch_all(pool)
     .await

@@ -14,6 +14,7 @@
 mod commit;
 pub(super) mod dry;
 pub(super) mod feed;
+pub(super) mod foreign;
 pub(super) mod inbox;
 pub(super) mod lease;
 pub(super) mod load;

@@ -25,6 +25,15 @@ pub(crate) fn plain(world: &World, policy: Policy) -> Saga<Toy, Effect> {
         .step(Leg::<2> { world: world.clone(), policy })
 }
 
+/// The same in its second version: with a step more, which it can go on without.
+pub(crate) fn plain_v2(world: &World, policy: Policy) -> Saga<Toy, Effect> {
+    Saga::new("plain", 2, "NEW", close)
+        .step(Leg::<0> { world: world.clone(), policy })
+        .step(Leg::<1> { world: world.clone(), policy })
+        .step(Leg::<2> { world: world.clone(), policy })
+        .best_effort(Leg::<3> { world: world.clone(), policy })
+}
+
 /// Two steps, a pivot, and one that the saga can go on without.
 pub(crate) fn pivoted(world: &World, policy: Policy) -> Saga<Toy, Effect> {
     Saga::new("pivoted", 1, "NEW", close)
