@@ -4,6 +4,7 @@ mod hosted;
 mod parts;
 mod played;
 mod signals;
+mod upgrade;
 
 use std::{
     io::{ErrorKind, Write as _},
@@ -27,6 +28,8 @@ use crate::{
     shop::{Opening, Pools, Shop, rehearse::Rehearsed},
     telemetry::Metrics,
 };
+
+pub use upgrade::check_upgrade;
 
 /// Of the ten seconds that a stop may take, what requests in flight get, and then attempts in flight.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(4);

@@ -5,6 +5,7 @@
 //! file over the default. What contradicts itself, or would be unsafe without having been asked
 //! for, is refused at the start, with a text that says what to do.
 
+mod database;
 mod error;
 pub mod limits;
 mod settings;
@@ -21,6 +22,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+pub use database::{DatabaseArgs, DatabaseConfig};
 pub use error::ConfigError;
 pub use limits::HttpLimits;
 pub use settings::{LogFormat, RehearseArgs, ServeArgs, Settings};
@@ -150,12 +152,7 @@ impl ServeConfig {
         if !listen.ip().is_loopback() && !s.insecure.unwrap_or(false) {
             return Err(ConfigError::Exposed(listen));
         }
-        let postgres = ["postgres://", "postgresql://"];
-        if let Some(url) = &s.database_url
-            && !postgres.iter().any(|scheme| url.expose_secret().starts_with(scheme))
-        {
-            return Err(ConfigError::DatabaseUrl);
-        }
+        database::check_url(s.database_url.as_ref())?;
         let (participants, rehearsal) = participants(&s)?;
         let [payment, kitchen, notifier] = participants;
         if let Some(secret) = &s.notifier_secret {

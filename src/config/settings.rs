@@ -34,7 +34,7 @@ pub struct RehearseArgs {
 }
 
 /// Paths, of which clap's own parser refuses the empty one.
-fn folder() -> impl TypedValueParser<Value = PathBuf> {
+pub(super) fn folder() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 

@@ -1,6 +1,6 @@
 //! The engine from outside: build it, start sagas, ask for things, stop it.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Core, EngineSettings,
-    definition::{Plan, Saga},
+    definition::{Definitions, Saga},
     feed::Feed,
     first::First,
     foreign::{EngineError, Foreign},
@@ -33,7 +33,7 @@ pub struct EngineBuilder<E> {
     drive: PgPool,
     apply: Apply<E>,
     settings: EngineSettings,
-    plans: HashMap<(String, i32), Arc<Plan<E>>>,
+    definitions: Definitions<E>,
 }
 
 /// Drives sagas. Clones share everything.
@@ -78,8 +78,8 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
     /// `options` are for connections of the engine's own (the writers, the lease), `drive` is the pool for
     /// everything else it does; `apply` commits the sagas' effects.
     pub fn new(options: PgConnectOptions, drive: PgPool, apply: Apply<E>) -> Self {
-        let (settings, plans) = (EngineSettings::default(), HashMap::new());
-        Self { options, drive, apply, settings, plans }
+        let (settings, definitions) = (EngineSettings::default(), Definitions::default());
+        Self { options, drive, apply, settings, definitions }
     }
 
     /// Sets the limits.
@@ -90,8 +90,13 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
 
     /// Adds a saga. Versions of one saga stand side by side.
     pub fn register<I>(mut self, saga: Saga<I, E>) -> Self {
-        let plan = saga.plan;
-        self.plans.insert((plan.name.to_owned(), plan.version), Arc::new(plan));
+        self.definitions = self.definitions.register(saga);
+        self
+    }
+
+    /// Sets all the sagas at once.
+    pub fn definitions(mut self, definitions: Definitions<E>) -> Self {
+        self.definitions = definitions;
         self
     }
 
@@ -99,8 +104,8 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
     /// open of versions that are not registered, unless that is allowed.
     pub async fn start(self) -> Result<Engine<E>, EngineError> {
         let core = Arc::new(Core {
-            foreign: Foreign::beside(self.plans.values().map(AsRef::as_ref)),
-            plans: self.plans,
+            foreign: Foreign::beside(self.definitions.plans.values().map(AsRef::as_ref)),
+            plans: self.definitions.plans,
             apply: self.apply,
             ownership: Arc::new(Ownership::new()),
             journal: Journal::new(),

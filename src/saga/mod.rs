@@ -49,6 +49,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 mod tick;
+pub mod upgrade;
 mod wire;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -66,7 +67,7 @@ use self::{
     live::LiveSagas,
 };
 pub use self::{
-    definition::{Close, Ending, Saga},
+    definition::{Close, Definitions, Ending, Saga},
     engine::{Engine, EngineBuilder, StartError, Started},
     foreign::{EngineError, UnknownVersion, UnknownVersions},
     journal::{Applied, Apply, Entry, Refusal},

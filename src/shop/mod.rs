@@ -180,7 +180,7 @@ impl Shop {
         let notices_due = Arc::new(Notify::new());
         let engine = EngineBuilder::new(options, pools.drive, books::apply)
             .settings(engine)
-            .register(saga::order_saga(participants.clone(), policies, notices_due.clone()))
+            .definitions(saga::definitions(participants.clone(), policies, notices_due.clone()))
             .start()
             .await?;
         let (tasks, halt) = (TaskTracker::new(), CancellationToken::new());

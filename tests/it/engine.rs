@@ -17,5 +17,6 @@ mod rest;
 mod rig;
 mod sagas;
 mod toys;
+mod upgrade;
 mod versions;
 mod views;

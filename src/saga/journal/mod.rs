@@ -18,6 +18,7 @@ pub(super) mod foreign;
 pub(super) mod inbox;
 pub(super) mod lease;
 pub(super) mod load;
+pub(super) mod open;
 pub(super) mod past;
 mod queue;
 pub(super) mod read;

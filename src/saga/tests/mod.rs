@@ -3,6 +3,7 @@
 mod histories;
 mod policy;
 mod table;
+mod upgrade;
 
 use std::sync::Arc;
 

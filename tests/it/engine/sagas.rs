@@ -7,7 +7,8 @@ use super::{
     toys::{Leg, Toy, World},
 };
 
-fn close(input: &Toy, ending: &Ending<'_>) -> Close<Effect> {
+/// How all of them end.
+pub(crate) fn close(input: &Toy, ending: &Ending<'_>) -> Close<Effect> {
     let status = match ending.cause {
         None => "COMPLETED",
         Some("cancelled") => "CANCELLED",
