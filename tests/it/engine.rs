@@ -5,6 +5,7 @@ mod cancel;
 mod commits;
 mod crash_loop;
 mod effects;
+mod example;
 mod faults;
 mod feed;
 mod harness;
