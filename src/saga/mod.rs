@@ -1,25 +1,7 @@
 //! The engine. It knows no coffee.
 //!
-//! A **saga** is a named, versioned list of **steps** ([`Saga`], [`Step`]). It is started with an input, goes
-//! through its steps in order, and when one cannot be done goes back through what it did, or may have done,
-//! **compensating**. A step marked as **pivot** ends that: after it the saga only goes forward.
-//!
-//! Everything a saga went through stands in its **journal** ([`event`]), and what its journal adds up to is
-//! its [`State`](event::State). [`decide`](decide::decide) says what follows from a state: pure, total, no
-//! clock. The **runner** carries it out: decide, act, write down. The commit that finishes one step *is* the
-//! intent of the next: after a crash the step at hand is taken as "may have happened" and called again with
-//! the same key.
-//!
-//! A step touches no database. What it changes in our own tables it returns as **effects**, data that commits
-//! with the line that tells of them, through the one function that the engine was given
-//! ([`Apply`]). So a local effect is exactly once, and the engine knows no shop.
-//!
-//! Sagas live in 256 **buckets**, leased by **replicas** ([`lease`]); every write carries the bucket's
-//! **epoch**, the fencing token. Transitions of all running sagas are committed in groups ([`journal`]).
-//! A saga that waits long is **suspended**: a row with a time to wake, no task, no connection.
-//!
-//! Only the owner of a bucket writes its journals. Whoever else wants something (a cancellation, say) does
-//! one guarded update and leaves a row in the **inbox**; whoever commits first, that update or the pivot, wins.
+// The chapter stands by itself, so that neither it nor this file gets too long to be read at once.
+#![doc = include_str!("chapter.md")]
 
 mod attempt;
 pub mod decide;

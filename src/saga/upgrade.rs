@@ -3,7 +3,7 @@
 //! A saga is pinned to the version it began with, so a new version changes nothing for it. The question is asked all
 //! the same before an old version is taken out, or when a list was changed in place, which must not be: does its
 //! journal still fold, and does it lead to where it leads now? Where it leads is its [`Route`]: what
-//! [`decide`](super::decide::decide) says next, and what it would say after that as long as all goes well.
+//! [`decide`] says next, and what it would say after that as long as all goes well.
 
 mod check;
 
