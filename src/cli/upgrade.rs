@@ -48,7 +48,7 @@ struct Affected {
 #[serde(tag = "what", rename_all = "snake_case")]
 enum Change {
     VersionMissing,
-    LineBroken { version: i32, seq: i32, kind: String, error: String },
+    LineBroken { version: i32, seq: i32, error: String },
     InputBroken { version: i32, error: String },
     StepAtHand { pinned: String, newest: String },
     StepsToCome { pinned: Vec<String>, newest: Vec<String> },
@@ -103,8 +103,8 @@ fn clean_lines(lines: &[String]) -> String {
 fn words(change: &Change) -> String {
     match change {
         Change::VersionMissing => "this program does not have its version".to_owned(),
-        Change::LineBroken { version, seq, kind, error } => {
-            format!("under version {version} line {seq} ({kind}) does not follow: {error}")
+        Change::LineBroken { version, seq, error } => {
+            format!("version {version} cannot read line {seq}: {error}")
         }
         Change::InputBroken { version, error } => {
             format!("version {version} cannot read what it began with: {error}")
@@ -142,7 +142,7 @@ mod tests {
         );
         let broken = json!({"what": "line_broken", "version": 2, "seq": 3, "kind": "step_done",
                             "error": "no such step"});
-        assert_eq!(of(broken), "under version 2 line 3 (step_done) does not follow: no such step");
+        assert_eq!(of(broken), "version 2 cannot read line 3: no such step");
         let input = json!({"what": "input_broken", "version": 2, "error": "no"});
         assert_eq!(of(input), "version 2 cannot read what it began with: no");
     }

@@ -40,10 +40,14 @@ pub const KINDS: [&str; 15] = [
 
 /// A line that this binary cannot read: it was written by a newer one, or touched.
 #[derive(Debug, thiserror::Error)]
-#[error("a line of kind `{kind}` about step {step:?} cannot be read")]
+#[error("a line of kind `{kind}`{} cannot be read", about(.step.as_deref()))]
 pub struct Unreadable {
     kind: String,
     step: Option<String>,
+}
+
+fn about(step: Option<&str>) -> String {
+    step.map(|it| format!(" about step `{it}`")).unwrap_or_default()
 }
 
 impl Unreadable {

@@ -126,7 +126,7 @@ fn a_step_that_is_gone_breaks_the_journals_that_tell_of_it_and_moves_the_others(
     else {
         panic!("a is gone")
     };
-    assert!(error.contains("step_done") && error.contains("\"a\""), "{error}");
+    assert!(error.contains("step_done") && error.contains("`a`"), "{error}");
     let moved = changes(&lines(&[]), Some(shorter()));
     assert_eq!(moved[0], at_hand("execute a", "execute p (pivot)"));
 }

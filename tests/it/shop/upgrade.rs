@@ -44,7 +44,7 @@ async fn open_orders_that_would_change_are_listed_and_told_by_the_exit_code() {
             "with back as (update saga set definition_version = 1)
              update journal set step = 'brewing' where step = 'preparation'",
             "line_broken",
-            "(step_reached) does not follow",
+            "version 1 cannot read line 3",
         ),
     ] {
         sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
