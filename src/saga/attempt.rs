@@ -1,6 +1,6 @@
 //! One attempt at a step: its time, its heartbeats, and what it says on the way.
 
-use std::{panic::AssertUnwindSafe, pin::pin, task::Poll, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use futures::FutureExt;
 use tokio::time::{Instant, sleep_until};
@@ -9,9 +9,9 @@ use super::{
     Core,
     definition::{Answer, Planned},
     draft::Draft,
-    event::StepIndex,
+    event::{State, StepIndex},
     runner::{Running, Turn},
-    step::{Cx, StepError},
+    step::{Cx, Done, Left, StepError},
     wire::{Ear, Report, wire},
 };
 
@@ -29,7 +29,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         let plan = running.plan.clone();
         let planned = plan.steps.get(usize::from(step)).ok_or(Turn::Rests)?;
         count_begun(planned.name, attempt);
-        let (cx, reports) = context(running, planned.name, attempt);
+        let (cx, reports) = context(running, &running.state, planned.name, attempt);
         let input = running.input.clone();
         let work = AssertUnwindSafe(planned.step.execute(&cx, &input)).catch_unwind();
         let mut work = pin!(work.map(|it| it.unwrap_or_else(|_| Err(panicked()))));
@@ -43,6 +43,7 @@ impl<E: Send + Sync + 'static> Core<E> {
             let live = running.presence.live.clone();
             let policy = planned.policy;
             let mut heard = started;
+            let deadline = started + running.until_deadline().unwrap_or(NEVER);
             let mut grace = started + NEVER;
             answer = loop {
                 let silence = policy.heartbeat.map_or(started + NEVER, |it| heard + it);
@@ -58,6 +59,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                     () = sleep_until(started + policy.start_to_close) => {
                         break Some(Err(late("no answer", policy.start_to_close)));
                     }
+                    () = sleep_until(deadline) => break Some(Err(StepError::in_doubt("the deadline has passed"))),
                     () = sleep_until(silence) => {
                         break Some(Err(late("no heartbeat", silence - heard)));
                     }
@@ -66,6 +68,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                             reports.cancel();
                             grace = Instant::now() + self.settings.cancel_grace;
                         }
+                        self.take_note(running).await?;
                     }
                     () = sleep_until(grace) => break Some(Err(StepError::in_doubt("cancelled"))),
                 }
@@ -75,6 +78,26 @@ impl<E: Send + Sync + 'static> Core<E> {
         let answer = answer.ok_or(Turn::Rests)?;
         count(planned, &answer, started);
         Ok(answer)
+    }
+
+    /// Adds the local steps that follow to the commit of the step before them. One that does not answer at
+    /// once, or not without fail, gets a turn of its own.
+    pub(super) fn follow(&self, running: &Running<E>, draft: &mut Draft<E>) {
+        while let Some((step, attempt)) = draft.next_local() {
+            let Some(planned) = running.plan.steps.get(usize::from(step)) else { return };
+            if running.presence.live.has_items() {
+                return;
+            }
+            let state = Arc::new(draft.state().clone());
+            let (cx, _) = context(running, &state, planned.name, attempt);
+            let started = Instant::now();
+            let work = AssertUnwindSafe(planned.step.execute(&cx, &running.input)).catch_unwind();
+            let Some(Ok(Ok(done))) = work.now_or_never() else { return };
+            let answer = Ok(done);
+            count(planned, &answer, started);
+            draft.keep_base();
+            draft.answer(running, step, attempt, answer);
+        }
     }
 
     /// Takes what a running attempt tells: how far it is, or a milestone, which is journaled.
@@ -113,7 +136,7 @@ impl<E: Send + Sync + 'static> Core<E> {
     ) -> Option<Answer<E>> {
         let planned = running.plan.steps.get(usize::from(step))?;
         // Nobody listens: a compensation has no heartbeats and no labels of its own.
-        let (cx, _) = context(running, planned.name, attempt);
+        let (cx, _) = context(running, &running.state, planned.name, attempt);
         let output = running.state.output(planned.name);
         let work = planned.step.compensate(&cx, &running.input, output);
         let work = AssertUnwindSafe(work).catch_unwind();
@@ -128,10 +151,15 @@ impl<E: Send + Sync + 'static> Core<E> {
     }
 }
 
-fn context<E>(running: &Running<E>, step: &'static str, attempt: u32) -> (Cx, Ear) {
+fn context<E>(
+    running: &Running<E>,
+    state: &Arc<State>,
+    step: &'static str,
+    attempt: u32,
+) -> (Cx, Ear) {
     let (mouth, reports) = wire();
-    let state = running.state.clone();
-    (Cx { saga_id: running.saga_id, step, attempt, state, mouth }, reports)
+    let (now, state) = (running.clock.now(), state.clone());
+    (Cx { saga_id: running.saga_id, step, attempt, now, state, mouth }, reports)
 }
 
 fn late(what: &str, limit: Duration) -> StepError {
@@ -152,7 +180,8 @@ fn count<E>(planned: &Planned<E>, answer: &Answer<E>, started: Instant) {
     let (step, meters) = (planned.name, &planned.meters);
     meters.record(step, started.elapsed());
     let outcome = match answer {
-        Ok(_) => return meters.count_done(step),
+        Ok(Done { left: Left::Output(_), .. }) => return meters.count_done(step),
+        Ok(Done { left: Left::Waits(_), .. }) => "waiting",
         Err(StepError::Refused { .. }) => "refused",
         Err(StepError::InDoubt { .. }) => "in_doubt",
         Err(StepError::NeedsAttention { .. }) => "needs_attention",

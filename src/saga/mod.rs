@@ -4,6 +4,7 @@
 #![doc = include_str!("chapter.md")]
 
 mod attempt;
+mod clock;
 pub mod decide;
 pub mod definition;
 mod draft;
@@ -25,6 +26,7 @@ mod meters;
 pub mod past;
 mod process;
 mod reads;
+mod requests;
 mod runner;
 pub mod step;
 mod takeover;
@@ -32,6 +34,7 @@ mod takeover;
 mod tests;
 mod tick;
 pub mod upgrade;
+mod wait;
 mod wire;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -41,6 +44,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
+    clock::Clock,
     definition::Plan,
     feed::Feed,
     foreign::Foreign,
@@ -51,8 +55,9 @@ use self::{
 pub use self::{
     definition::{Close, Definitions, Ending, Saga},
     engine::{Engine, EngineBuilder, StartError, Started},
+    event::Wait,
     foreign::{EngineError, UnknownVersion, UnknownVersions},
-    journal::{Applied, Apply, Entry, Refusal},
+    journal::{Applied, Apply, Asked, Entry, Refusal},
     step::{Cx, Done, Lane, Policy, Step, StepError},
 };
 
@@ -121,6 +126,7 @@ pub(crate) struct Core<E> {
     /// One at a time: sagas that may have killed their replicas, until they have survived for a while.
     alone: Arc<Semaphore>,
     look_now: Notify,
+    clock: Clock,
     tasks: TaskTracker,
     /// No new work: tasks end at their next rest.
     drain: CancellationToken,

@@ -144,6 +144,14 @@ fn onwards<E>(plan: &Plan<E>, mut state: State) -> Route {
             Action::TurnBack { cause } => {
                 (format!("turn back ({cause})"), Event::Compensating { cause })
             }
+            Action::Wait { step } => {
+                let attempt = state.steps.get(usize::from(step)).map_or(1, |it| it.attempts + 1);
+                (format!("wait at {}", named(step)), Event::TimerFired { step, attempt })
+            }
+            Action::Pause => {
+                let (by, reason, until_ms) = (String::new(), None, None);
+                ("paused".to_owned(), Event::Resumed { by, reason, until_ms, paused_ms: 0 })
+            }
             Action::Close => {
                 route.push("close".to_owned());
                 return route;

@@ -5,12 +5,19 @@ use uuid::Uuid;
 
 use super::{bucket_of, foreign::Readable};
 
-/// The kinds of what can be asked of a saga. What a newer release may ask besides waits for a replica of that.
-const KINDS: [&str; 2] = ["cancel", "retry"];
+/// Everything that can be asked of a saga, by its kind. What a newer release may ask besides waits for a replica of
+/// that.
+const REQUESTS: [(&str, Request); 5] = [
+    ("cancel", Request::Cancel),
+    ("retry", Request::Retry),
+    ("signal", Request::Signal),
+    ("pause", Request::Pause),
+    ("resume", Request::Resume),
+];
 
-/// [`KINDS`], for a statement.
+/// The kinds, for a statement.
 pub(super) fn kinds() -> Vec<String> {
-    KINDS.map(str::to_owned).to_vec()
+    REQUESTS.map(|(kind, _)| kind.to_owned()).to_vec()
 }
 
 /// A row of the inbox.
@@ -20,6 +27,23 @@ pub(in crate::saga) struct Item {
     pub saga_id: Uuid,
     pub kind: String,
     pub data: String,
+}
+
+/// What somebody asks of a saga.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::saga) enum Request {
+    Cancel,
+    Retry,
+    Signal,
+    Pause,
+    Resume,
+}
+
+impl Item {
+    /// What is asked for; `None` for what only a newer release knows.
+    pub(in crate::saga) fn request(&self) -> Option<Request> {
+        REQUESTS.iter().find(|(kind, _)| *kind == self.kind).map(|(_, request)| *request)
+    }
 }
 
 /// What became of a request to cancel.
@@ -162,6 +186,19 @@ pub(in crate::saga) async fn waiting(
     )
     .fetch_all(pool)
     .await
+}
+
+/// Removes requests that add nothing to a saga's journal.
+pub(in crate::saga) async fn remove(
+    pool: &PgPool,
+    saga_id: Uuid,
+    inbox_ids: &[Uuid],
+) -> sqlx::Result<()> {
+    let bucket = i16::from(bucket_of(saga_id));
+    sqlx::query!("delete from inbox where bucket = $1 and inbox_id = any($2)", bucket, inbox_ids)
+        .execute(pool)
+        .await?;
+    Ok(())
 }
 
 /// Forgets requests to sagas that have closed meanwhile.

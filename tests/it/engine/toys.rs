@@ -23,9 +23,13 @@ const LABELS: [Option<&str>; 4] = [Some("A_DONE"), Some("B_DONE"), Some("C_DONE"
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Toy {
     /// By step's name; `a.undo` is the compensation of `a`.
-    moods: BTreeMap<String, Mood>,
+    pub moods: BTreeMap<String, Mood>,
     /// By step's name; `close` is the end.
     pub effects: BTreeMap<String, Vec<Effect>>,
+    /// How long the saga that waits does, at most.
+    pub wait_ms: Option<i64>,
+    /// How long the saga that waits has in all.
+    pub deadline_ms: Option<u64>,
 }
 
 pub(crate) const NEVER_ANSWERS: u32 = u32::MAX;
@@ -41,7 +45,7 @@ impl Toy {
         self
     }
 
-    fn done<O>(&self, step: &str, output: O) -> Done<O, Effect> {
+    pub(crate) fn done<O>(&self, step: &str, output: O) -> Done<O, Effect> {
         let effects = self.effects.get(step).into_iter().flatten();
         effects.fold(Done::new(output), |done, effect| match effect.is_shared() {
             true => done.with_shared(effect.clone()),
