@@ -57,7 +57,9 @@ pub(super) fn engine_settings(config: &ServeConfig, address: SocketAddr) -> Engi
     let name = replica_name(config.replica_name.as_deref(), address, machine);
     let lease = LeaseSettings::of(config.lease);
     let handover_timeout = Duration::from_secs(1);
-    EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
+    let allow_unknown_versions = config.allow_unknown_versions;
+    let usual = EngineSettings::default();
+    EngineSettings { name, lease, handover_timeout, allow_unknown_versions, ..usual }
 }
 
 /// What a replica is called that nobody named: where it is reached. One that listens on all addresses of its

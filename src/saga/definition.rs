@@ -3,7 +3,7 @@
 //! Nothing is replayed, so there is no determinism rule: a step may do anything. A saga in flight keeps
 //! the version it was started with; register the old list beside the new one until the last is closed.
 
-use std::{any::Any, marker::PhantomData, sync::Arc};
+use std::{any::Any, collections::HashMap, marker::PhantomData, sync::Arc};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -153,6 +153,37 @@ where
         plan.steps.push(Planned { name, label_done, kind, is_local, policy, step, meters });
         plan.shape = plan.steps.iter().map(|it| Shape { name: it.name, kind: it.kind }).collect();
         self
+    }
+}
+
+/// The sagas that a program knows, each by its name and version. Versions of one saga stand side by side, for as long as
+/// sagas of them are open.
+pub struct Definitions<E> {
+    pub(super) plans: HashMap<(String, i32), Arc<Plan<E>>>,
+}
+
+impl<E> Default for Definitions<E> {
+    fn default() -> Self {
+        Self { plans: HashMap::new() }
+    }
+}
+
+impl<E> Definitions<E> {
+    /// Adds a saga.
+    pub fn register<I>(mut self, saga: Saga<I, E>) -> Self {
+        let plan = saga.plan;
+        self.plans.insert((plan.name.to_owned(), plan.version), Arc::new(plan));
+        self
+    }
+
+    /// One version of a saga.
+    pub fn get(&self, name: &str, version: i32) -> Option<&Arc<Plan<E>>> {
+        self.plans.get(&(name.to_owned(), version))
+    }
+
+    /// The newest version of a saga.
+    pub fn newest(&self, name: &str) -> Option<&Arc<Plan<E>>> {
+        self.plans.values().filter(|it| it.name == name).max_by_key(|it| it.version)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The engine from outside: build it, start sagas, ask for things, stop it.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -12,9 +12,10 @@ use uuid::Uuid;
 use super::{
     Core, EngineSettings,
     clock::Clock,
-    definition::{Plan, Saga},
+    definition::{Definitions, Saga},
     feed::Feed,
     first::First,
+    foreign::{EngineError, Foreign},
     journal::{self, Apply, Journal, Refusal, Verdict, WriterSettings, inbox, lease},
     lease::Ownership,
     live::{Arrival, LiveSagas},
@@ -29,7 +30,7 @@ pub struct EngineBuilder<E> {
     drive: PgPool,
     apply: Apply<E>,
     settings: EngineSettings,
-    plans: HashMap<(String, i32), Arc<Plan<E>>>,
+    definitions: Definitions<E>,
 }
 
 /// Drives sagas. Clones share everything.
@@ -74,8 +75,8 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
     /// `options` are for connections of the engine's own (the writers, the lease), `drive` is the pool for
     /// everything else it does; `apply` commits the sagas' effects.
     pub fn new(options: PgConnectOptions, drive: PgPool, apply: Apply<E>) -> Self {
-        let (settings, plans) = (EngineSettings::default(), HashMap::new());
-        Self { options, drive, apply, settings, plans }
+        let (settings, definitions) = (EngineSettings::default(), Definitions::default());
+        Self { options, drive, apply, settings, definitions }
     }
 
     /// Sets the limits.
@@ -86,15 +87,22 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
 
     /// Adds a saga. Versions of one saga stand side by side.
     pub fn register<I>(mut self, saga: Saga<I, E>) -> Self {
-        let plan = saga.plan;
-        self.plans.insert((plan.name.to_owned(), plan.version), Arc::new(plan));
+        self.definitions = self.definitions.register(saga);
         self
     }
 
-    /// Registers this process as a replica and starts driving.
-    pub async fn start(self) -> sqlx::Result<Engine<E>> {
+    /// Sets all the sagas at once.
+    pub fn definitions(mut self, definitions: Definitions<E>) -> Self {
+        self.definitions = definitions;
+        self
+    }
+
+    /// Registers this process as a replica and starts driving. Refused, before anything is written, when sagas are
+    /// open of versions that are not registered, unless that is allowed.
+    pub async fn start(self) -> Result<Engine<E>, EngineError> {
         let core = Arc::new(Core {
-            plans: self.plans,
+            foreign: Foreign::beside(self.definitions.plans.values().map(AsRef::as_ref)),
+            plans: self.definitions.plans,
             apply: self.apply,
             ownership: Arc::new(Ownership::new()),
             journal: Journal::new(),
@@ -110,6 +118,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             drain: CancellationToken::new(),
             halt: CancellationToken::new(),
         });
+        core.must_know_what_is_open().await?;
         core.make_partitions().await;
         let mut connection = PgConnection::connect_with(&core.options).await?;
         core.end_leases_of_the_dead(&mut connection).await?;

@@ -28,4 +28,5 @@ mod start;
 mod streams;
 mod tickets;
 mod time_travel;
+mod upgrade;
 mod why;

@@ -14,9 +14,11 @@
 mod commit;
 pub(super) mod dry;
 pub(super) mod feed;
+pub(super) mod foreign;
 pub(super) mod inbox;
 pub(super) mod lease;
 pub(super) mod load;
+pub(super) mod open;
 pub(super) mod past;
 mod queue;
 pub(super) mod read;

@@ -3,6 +3,7 @@
 mod histories;
 mod policy;
 mod table;
+mod upgrade;
 mod waits;
 
 use std::sync::Arc;

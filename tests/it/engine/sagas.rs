@@ -9,7 +9,8 @@ use super::{
     toys::{Leg, Toy, World},
 };
 
-fn close(input: &Toy, ending: &Ending<'_>) -> Close<Effect> {
+/// How all of them end.
+pub(crate) fn close(input: &Toy, ending: &Ending<'_>) -> Close<Effect> {
     let status = match ending.cause {
         None => "COMPLETED",
         Some("cancelled") => "CANCELLED",
@@ -25,6 +26,15 @@ pub(crate) fn plain(world: &World, policy: Policy) -> Saga<Toy, Effect> {
         .step(Leg::<0> { world: world.clone(), policy })
         .step(Leg::<1> { world: world.clone(), policy })
         .step(Leg::<2> { world: world.clone(), policy })
+}
+
+/// The same in its second version: with a step more, which it can go on without.
+pub(crate) fn plain_v2(world: &World, policy: Policy) -> Saga<Toy, Effect> {
+    Saga::new("plain", 2, "NEW", close)
+        .step(Leg::<0> { world: world.clone(), policy })
+        .step(Leg::<1> { world: world.clone(), policy })
+        .step(Leg::<2> { world: world.clone(), policy })
+        .best_effort(Leg::<3> { world: world.clone(), policy })
 }
 
 /// Two steps, a pivot, and one that the saga can go on without.
