@@ -86,7 +86,9 @@ async fn put(
     let (is_new, schedule) =
         counter.spawned(async move { shop.put_schedule(&name, new).await }).await?;
     Ok(match is_new {
-        true => (StatusCode::CREATED, [(header::LOCATION, location)], Json(schedule)).into_response(),
+        true => {
+            (StatusCode::CREATED, [(header::LOCATION, location)], Json(schedule)).into_response()
+        }
         false => Json(schedule).into_response(),
     })
 }
@@ -145,8 +147,7 @@ async fn pause(
     body: Option<Body<Why>>,
 ) -> Result<Json<ScheduleView>, Problem> {
     let (Why { reason, by }, shop) = (Why::checked(body)?, counter.shop.clone());
-    let paused =
-        async move { shop.pause_schedule(&name, by.as_deref(), reason.as_deref()).await };
+    let paused = async move { shop.pause_schedule(&name, by.as_deref(), reason.as_deref()).await };
     counter.spawned(paused).await.map(Json)
 }
 

@@ -94,9 +94,9 @@ impl Cron {
         while date <= last {
             if self.has_date(date) {
                 let first_hour = if date == from.date() { from.hour() } else { 0 };
-                let found = self.times(date, first_hour).find_map(|local| {
-                    moment(zone, local).filter(|moment| *moment > after)
-                });
+                let found = self
+                    .times(date, first_hour)
+                    .find_map(|local| moment(zone, local).filter(|moment| *moment > after));
                 if found.is_some() {
                     return found;
                 }

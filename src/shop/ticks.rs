@@ -147,10 +147,12 @@ impl Shop {
         let placed = match self.place(order, Some(key.clone())).await {
             Ok(placed) => Ok(placed.order.id),
             // Only this tick has this key: a binary that writes orders otherwise placed it.
-            Err(ShopError::KeyReused) => match orders::by_key(&self.read, &customer_id, &key).await? {
-                Some((order_id, _)) => Ok(order_id),
-                None => Err(ShopError::KeyReused),
-            },
+            Err(ShopError::KeyReused) => {
+                match orders::by_key(&self.read, &customer_id, &key).await? {
+                    Some((order_id, _)) => Ok(order_id),
+                    None => Err(ShopError::KeyReused),
+                }
+            }
             Err(refused) => Err(refused),
         };
         match placed {

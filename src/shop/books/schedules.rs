@@ -122,8 +122,7 @@ pub(in crate::shop) async fn put(pool: &PgPool, it: &Put<'_>) -> sqlx::Result<Op
 
 /// Deletes a schedule. Its orders stay.
 pub(in crate::shop) async fn delete(pool: &PgPool, name: &str) -> sqlx::Result<bool> {
-    let deleted =
-        sqlx::query!("delete from schedule where name = $1", name).execute(pool).await?;
+    let deleted = sqlx::query!("delete from schedule where name = $1", name).execute(pool).await?;
     Ok(deleted.rows_affected() == 1)
 }
 

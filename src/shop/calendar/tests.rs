@@ -84,18 +84,13 @@ fn what_is_no_expression_is_told_so() {
 #[test]
 fn a_daily_time_comes_once_a_day_whatever_the_clocks_do() {
     // The clocks leap from 02:00 to 03:00: the first minute after the gap.
-    let spring = ticks("30 2 * * *", "Europe/Paris", "2027-03-26T12:00:00Z", "2027-03-30T00:00:00Z");
+    let spring =
+        ticks("30 2 * * *", "Europe/Paris", "2027-03-26T12:00:00Z", "2027-03-30T00:00:00Z");
     assert_eq!(spring, ["2027-03-27T01:30:00Z", "2027-03-28T01:00:00Z", "2027-03-29T00:30:00Z"]);
     // They show 02:30 twice: the first time.
-    let autumn = ticks("30 2 * * *", "Europe/Paris", "2026-10-23T12:00:00Z", "2026-10-27T00:00:00Z");
-    assert_eq!(
-        autumn,
-        [
-            "2026-10-24T00:30:00Z",
-            "2026-10-25T00:30:00Z",
-            "2026-10-26T01:30:00Z",
-        ]
-    );
+    let autumn =
+        ticks("30 2 * * *", "Europe/Paris", "2026-10-23T12:00:00Z", "2026-10-27T00:00:00Z");
+    assert_eq!(autumn, ["2026-10-24T00:30:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z",]);
     // Every day of two years, for every time of the day that a change can touch.
     for name in ["Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"] {
         for local in ["0 0", "0 1", "30 1", "45 1", "0 2", "15 2", "30 2", "59 2", "0 3"] {
@@ -112,7 +107,8 @@ fn a_daily_time_comes_once_a_day_whatever_the_clocks_do() {
 
 #[test]
 fn times_that_fall_into_one_minute_of_a_leap_are_one_tick() {
-    let leap = ticks("*/20 1-3 * * *", "Europe/Paris", "2027-03-28T00:30:00Z", "2027-03-28T02:00:00Z");
+    let leap =
+        ticks("*/20 1-3 * * *", "Europe/Paris", "2027-03-28T00:30:00Z", "2027-03-28T02:00:00Z");
     assert_eq!(
         leap,
         [
@@ -122,21 +118,25 @@ fn times_that_fall_into_one_minute_of_a_leap_are_one_tick() {
             "2027-03-28T01:40:00Z",
         ]
     );
-    let doubled = ticks("*/30 2 * * *", "Europe/Paris", "2026-10-24T12:00:00Z", "2026-10-26T00:00:00Z");
+    let doubled =
+        ticks("*/30 2 * * *", "Europe/Paris", "2026-10-24T12:00:00Z", "2026-10-26T00:00:00Z");
     assert_eq!(doubled, ["2026-10-25T00:00:00Z", "2026-10-25T00:30:00Z"]);
 }
 
 #[test]
 fn what_comes_every_hour_goes_by_the_passing_of_time() {
-    let spring = ticks("30 * * * *", "Europe/Paris", "2027-03-28T00:00:00Z", "2027-03-28T03:00:00Z");
+    let spring =
+        ticks("30 * * * *", "Europe/Paris", "2027-03-28T00:00:00Z", "2027-03-28T03:00:00Z");
     assert_eq!(spring, ["2027-03-28T00:30:00Z", "2027-03-28T01:30:00Z", "2027-03-28T02:30:00Z"]);
     let autumn = ticks("0 * * * *", "Europe/Paris", "2026-10-24T23:30:00Z", "2026-10-25T02:30:00Z");
     assert_eq!(autumn, ["2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"]);
     // Half an hour off, by an offset of three quarters.
-    let kathmandu = ticks("0 * * * *", "Asia/Kathmandu", "2026-10-25T00:00:00Z", "2026-10-25T02:00:00Z");
+    let kathmandu =
+        ticks("0 * * * *", "Asia/Kathmandu", "2026-10-25T00:00:00Z", "2026-10-25T02:00:00Z");
     assert_eq!(kathmandu, ["2026-10-25T00:15:00Z", "2026-10-25T01:15:00Z"]);
     // Only on the days that are named.
-    let sundays = ticks("30 * * * sun", "Europe/Paris", "2026-10-24T12:00:00Z", "2026-10-31T00:00:00Z");
+    let sundays =
+        ticks("30 * * * sun", "Europe/Paris", "2026-10-24T12:00:00Z", "2026-10-31T00:00:00Z");
     assert_eq!((sundays.len(), sundays[0].as_str()), (25, "2026-10-24T22:30:00Z"));
 }
 

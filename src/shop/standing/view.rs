@@ -115,9 +115,9 @@ pub struct TickError {
 
 impl ScheduleView {
     pub(super) fn of(row: ScheduleRow) -> Self {
-        let next = row.next_at.and_then(|first| {
-            Some(row.rhythm().ok()?.upcoming(first.to_jiff(), UPCOMING))
-        });
+        let next = row
+            .next_at
+            .and_then(|first| Some(row.rhythm().ok()?.upcoming(first.to_jiff(), UPCOMING)));
         let mut order: Option<Value> = serde_json::from_str(&row.new_order).ok();
         if let Some(Value::Object(order)) = &mut order {
             // Who may read a schedule need not be able to pay with it.
@@ -148,8 +148,10 @@ impl ScheduleView {
                 outcome,
             }),
             last_order_id: row.last_order_id,
-            last_error: error.map(|(tick, (code, detail))| {
-                TickError { tick: tick.to_jiff(), code, detail }
+            last_error: error.map(|(tick, (code, detail))| TickError {
+                tick: tick.to_jiff(),
+                code,
+                detail,
             }),
             placed: row.placed,
             refused: row.refused,
