@@ -190,7 +190,9 @@ fn show_one(client: &Client, answer: &Value, json: bool) -> Result<(), CliError>
         let why = switched.reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
         fact(word, format!("{}{by}{why}", switched.at));
     }
-    fact("next", schedule.next.join("\n"));
+    for (index, tick) in schedule.next.iter().enumerate() {
+        fact(if index == 0 { "next" } else { "then" }, tick.clone());
+    }
     fact("under way", schedule.pending.as_ref().map(under_way).unwrap_or_default());
     fact("last tick", schedule.last_tick.as_ref().map(over).unwrap_or_default());
     let error = |it: &Tick| format!("{}: {} ({})", it.tick, it.detail, it.code);

@@ -3,7 +3,10 @@
 
 mod view;
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{
+    Timestamp,
+    tz::{TimeZone, TimeZoneDatabase},
+};
 use uuid::Uuid;
 
 pub use self::view::{LastTick, PendingTick, ScheduleView, Switch, TickError};
@@ -16,7 +19,7 @@ use super::{
     },
     calendar::{Cron, Rhythm},
     order::NewOrder,
-    schedule::{NewSchedule, check_name, order_of},
+    schedule::{NAME_CHARS_MAX, NewSchedule, check_name, order_of},
 };
 
 /// Tries of a resumption against others who change the same schedule.
@@ -150,11 +153,13 @@ pub(super) fn read_order(text: &str) -> Result<NewOrder, ShopError> {
     })
 }
 
-/// The name of a time zone as the time zone database spells it.
+/// The name of a time zone as the database that comes with this binary spells it: a file that only this machine has
+/// (`localtime`) is none. The zone's rules are those of the machine where it has them, for they are newer.
 fn zone_name(name: &str) -> Result<String, ShopError> {
-    let zone = TimeZone::get(name).ok();
+    let zone = TimeZoneDatabase::bundled().get(name).ok();
     let known = zone.as_ref().and_then(TimeZone::iana_name).filter(|it| *it != "Etc/Unknown");
-    known.map(str::to_owned).ok_or_else(|| ShopError::TimeZoneUnknown(name.to_owned()))
+    let unknown = || ShopError::TimeZoneUnknown(name.chars().take(NAME_CHARS_MAX).collect());
+    known.map(str::to_owned).ok_or_else(unknown)
 }
 
 /// When the ticks of a schedule come.

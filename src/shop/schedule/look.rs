@@ -15,8 +15,9 @@ const BUFFER_EVERY: SignedDuration = SignedDuration::from_secs(2);
 const RETRY_MIN: SignedDuration = SignedDuration::from_secs(1);
 /// The longest one.
 const RETRY_MAX: SignedDuration = SignedDuration::from_secs(60);
-/// How long a replica sleeps at most: so late it notices what was changed at another one, and that one gone.
-pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long a replica sleeps at most. A change is heeded at once by the replica that it was made at, so it costs so much
+/// only where that one is gone.
+pub const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long it sleeps at least.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
