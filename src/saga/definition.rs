@@ -47,6 +47,7 @@ pub(super) struct Planned<E> {
     pub name: &'static str,
     pub label_done: Option<&'static str>,
     pub kind: Kind,
+    pub is_local: bool,
     pub policy: Policy,
     pub step: Box<dyn AnyStep<E>>,
     pub meters: StepMeters,
@@ -125,7 +126,8 @@ where
         let policy = step.policy();
         let (name, label_done) = (S::NAME, S::LABEL_DONE);
         let (step, meters) = (Box::new(step), StepMeters::default());
-        plan.steps.push(Planned { name, label_done, kind, policy, step, meters });
+        let is_local = S::IS_LOCAL;
+        plan.steps.push(Planned { name, label_done, kind, is_local, policy, step, meters });
         plan.shape = plan.steps.iter().map(|it| Shape { name: it.name, kind: it.kind }).collect();
         self
     }

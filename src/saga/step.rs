@@ -25,6 +25,10 @@ pub trait Step: Send + Sync + 'static {
     const NAME: &'static str;
     /// The saga's label once this step is done, if it changes it.
     const LABEL_DONE: Option<&'static str> = None;
+    /// Whether the step calls nobody: it answers at once, from the journal and its input, and what it does
+    /// is its effects. Such a step is taken in the commit of the step before it: there is no call whose
+    /// intent would have to be durable first.
+    const IS_LOCAL: bool = false;
 
     /// What the saga as a whole was started with.
     type Input: Serialize + DeserializeOwned + Send + Sync + 'static;

@@ -9,6 +9,7 @@ mod faults;
 mod feed;
 mod harness;
 mod loading;
+mod local;
 mod moods;
 mod partitions;
 mod replicas;
