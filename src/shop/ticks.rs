@@ -30,9 +30,10 @@ use super::{
 
 /// Schedules that are looked at together: their orders are placed at once, into one batch of the journal.
 const AT_ONCE: i64 = 64;
-/// How long to wait when something is due and cannot be done here: the database is away, this replica takes no
-/// orders, or another one is at it.
+/// How long to wait when something is due and cannot be done here: this replica takes no orders, or another one is at it.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// How long to wait when the database does not answer as it should.
+const DATABASE_BACK: Duration = Duration::from_secs(2);
 /// How long a schedule is put aside that this binary cannot read.
 const UNREADABLE_FOR: SignedDuration = SignedDuration::from_secs(60);
 
@@ -55,7 +56,7 @@ impl Shop {
                 Ok(wait) => wait,
                 Err(error) => {
                     tracing::warn!(%error, "the schedules are looked at again");
-                    TRY_AGAIN
+                    DATABASE_BACK
                 }
             };
             tokio::select! {
