@@ -14,7 +14,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::journal::{bucket_of, inbox::Item};
+use super::journal::{
+    bucket_of,
+    inbox::{Item, Request},
+};
 
 /// What the rest of the engine sees of a saga in memory.
 #[derive(Debug, Default)]
@@ -67,6 +70,16 @@ impl Live {
     /// Takes what arrived, in its order.
     pub(super) fn take_inbox(&self) -> Vec<Item> {
         std::mem::take(&mut lock(&self.inbox).waiting)
+    }
+
+    /// Takes what arrived and needs no attempt to end: everything before the first request that does.
+    pub(super) fn take_notes(&self) -> Vec<Item> {
+        let mut inbox = lock(&self.inbox);
+        let ends = |it: &Item| {
+            !matches!(it.request(), Some(Request::Signal | Request::Pause | Request::Resume))
+        };
+        let notes = inbox.waiting.iter().position(ends).unwrap_or(inbox.waiting.len());
+        inbox.waiting.drain(..notes).collect()
     }
 
     /// Whether anything waits.

@@ -36,6 +36,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         let (boot_id, ours) = (self.ownership.boot_id(), self.ownership.buckets());
         let horizon = as_ms(self.settings.horizon);
         let outlook = lease::look(&self.drive, boot_id, &ours, horizon).await?;
+        self.clock.set(outlook.now_ms);
         metrics::gauge!("crema_buckets_owned").set(ours.len() as f64);
         metrics::gauge!("crema_sagas_live").set(self.live.len() as f64);
         metrics::gauge!("crema_orders_parked").set(outlook.parked as f64);

@@ -18,3 +18,4 @@ mod rig;
 mod sagas;
 mod toys;
 mod views;
+mod waits;

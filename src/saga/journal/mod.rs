@@ -20,6 +20,7 @@ pub(super) mod load;
 pub(super) mod past;
 mod queue;
 pub(super) mod read;
+pub(super) mod signal;
 mod single;
 mod unknown;
 mod write;
@@ -38,6 +39,7 @@ pub use self::{
     inbox::CancelVerdict,
     lease::Replica,
     read::{JournalLine, SagaRow, count_open},
+    signal::{Asked, SIGNALS_MAX},
 };
 pub(super) use self::{
     write::Fence,
