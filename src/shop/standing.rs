@@ -1,5 +1,5 @@
 //! Standing orders as their owners see them: create, replace, look at, pause, resume, delete, trigger. What places
-//! their orders is [`ticks`](super::ticks).
+//! their orders is in `ticks.rs`.
 
 mod view;
 
