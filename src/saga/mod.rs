@@ -70,8 +70,9 @@ use self::{
 pub use self::{
     definition::{Close, Ending, Saga},
     engine::{Engine, EngineBuilder, StartError, Started},
-    event::Wait,
-    journal::{Applied, Apply, Asked, Entry, Refusal},
+    event::{Settlement, Wait},
+    journal::{Applied, Apply, Asked, Entry, Only, Refusal},
+    requests::Unfit,
     step::{Cx, Done, Lane, Policy, Step, StepError},
 };
 

@@ -16,6 +16,7 @@ mod replicas;
 mod rest;
 mod rig;
 mod sagas;
+mod settle;
 mod toys;
 mod views;
 mod waits;

@@ -22,6 +22,7 @@ pub(in crate::saga) enum Request {
     Signal,
     Pause,
     Resume,
+    Settle,
 }
 
 impl Item {
@@ -33,6 +34,7 @@ impl Item {
             "signal" => Request::Signal,
             "pause" => Request::Pause,
             "resume" => Request::Resume,
+            "settle" => Request::Settle,
             _ => return None,
         })
     }
