@@ -47,6 +47,7 @@ pub(super) struct Planned<E> {
     pub name: &'static str,
     pub label_done: Option<&'static str>,
     pub kind: Kind,
+    pub participant: Option<&'static str>,
     pub policy: Policy,
     pub step: Box<dyn AnyStep<E>>,
     pub meters: StepMeters,
@@ -125,7 +126,8 @@ where
         let policy = step.policy();
         let (name, label_done) = (S::NAME, S::LABEL_DONE);
         let (step, meters) = (Box::new(step), StepMeters::default());
-        plan.steps.push(Planned { name, label_done, kind, policy, step, meters });
+        let participant = S::PARTICIPANT;
+        plan.steps.push(Planned { name, label_done, kind, participant, policy, step, meters });
         plan.shape = plan.steps.iter().map(|it| Shape { name: it.name, kind: it.kind }).collect();
         self
     }
@@ -133,6 +135,8 @@ where
 
 /// A [`Step`] with its types rubbed out, so that steps of many types fit in one list.
 pub(super) trait AnyStep<E>: Send + Sync {
+    /// Whom this saga's step calls, if it calls anybody.
+    fn participant(&self, input: &Input) -> Option<&'static str>;
     fn execute<'a>(&'a self, cx: &'a Cx, input: &'a Input) -> BoxFuture<'a, Answer<E>>;
     fn compensate<'a>(
         &'a self,
@@ -146,6 +150,10 @@ pub(super) trait AnyStep<E>: Send + Sync {
 pub(super) type Answer<E> = Result<Done<Box<RawValue>, E>, StepError>;
 
 impl<S: Step> AnyStep<S::Effect> for S {
+    fn participant(&self, input: &Input) -> Option<&'static str> {
+        S::PARTICIPANT.filter(|_| input.downcast_ref().is_some_and(|it| Step::calls(self, it)))
+    }
+
     fn execute<'a>(&'a self, cx: &'a Cx, input: &'a Input) -> BoxFuture<'a, Answer<S::Effect>> {
         Box::pin(async move { encode(Step::execute(self, cx, typed::<S>(input)?).await?) })
     }

@@ -21,6 +21,7 @@ use super::{
         lease,
     },
     lease::Ownership,
+    limits::Limits,
     live::{Arrival, LiveSagas},
     runner::Running,
     step::Lane,
@@ -96,6 +97,9 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
 
     /// Registers this process as a replica and starts driving.
     pub async fn start(self) -> sqlx::Result<Engine<E>> {
+        let called =
+            self.plans.values().flat_map(|it| it.steps.iter().filter_map(|it| it.participant));
+        let limits = Limits::new(called.collect(), self.settings.limits);
         let core = Arc::new(Core {
             plans: self.plans,
             apply: self.apply,
@@ -103,6 +107,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             journal: Journal::new(),
             feed: Feed::new(),
             live: Arc::new(LiveSagas::default()),
+            limits,
             options: self.options,
             drive: self.drive,
             settings: self.settings,
@@ -117,6 +122,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
         core.end_leases_of_the_dead(&mut connection).await?;
         core.register(&mut connection).await?;
         connection.close().await?;
+        core.learn_limits().await?;
         let writers = WriterSettings {
             options: core.options.clone(),
             apply: self.apply,
@@ -130,6 +136,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
         core.tasks.spawn(core.clone().keep_lease());
         core.tasks.spawn(core.clone().watch_lease());
         core.tasks.spawn(core.clone().tick_forever());
+        core.tasks.spawn(core.clone().keep_limits());
         core.tasks.spawn(core.feed.clone().follow(core.drive.clone(), core.halt.clone()));
         core.tasks.spawn(core.clone().listen());
         core.tasks.spawn(core.clone().keep_house());

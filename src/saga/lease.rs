@@ -143,6 +143,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         tracing::error!(why, "this replica lets go of everything it owned");
         metrics::counter!("crema_lease_lost_total").increment(1);
         self.ownership.forget_all();
+        self.limits.forget();
         self.live.lose_all();
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,8 @@ pub(super) struct Live {
     progress: Mutex<Option<Value>>,
     /// Somebody wanted to load the saga while it was still here.
     wanted: Mutex<Option<Arrival>>,
+    /// It stands at a participant's gate, and nothing of it runs.
+    at_gate: AtomicBool,
     /// Held while no other saga may run that may have killed its replicas.
     alone: Mutex<Option<OwnedSemaphorePermit>>,
 }
@@ -89,9 +94,24 @@ impl Live {
         lock(&self.alone).take();
     }
 
+    /// Stands at a gate for as long as the answer lives.
+    pub(super) fn wait_at_gate(&self) -> AtGate<'_> {
+        self.at_gate.store(true, Ordering::Release);
+        AtGate(self)
+    }
+
     /// How far the running attempt has come.
     pub(super) fn set_progress(&self, progress: Option<Value>) {
         *lock(&self.progress) = progress;
+    }
+}
+
+/// A saga's stand at a gate.
+pub(super) struct AtGate<'a>(&'a Live);
+
+impl Drop for AtGate<'_> {
+    fn drop(&mut self) {
+        self.0.at_gate.store(false, Ordering::Release);
     }
 }
 
@@ -180,6 +200,11 @@ impl LiveSagas {
         let live = lock(&self.sagas).get(&saga_id).cloned()?;
         let progress = lock(&live.progress);
         progress.clone()
+    }
+
+    /// Whether a saga stands at a gate, if it is here.
+    pub(super) fn waits_at_gate(&self, saga_id: Uuid) -> Option<bool> {
+        lock(&self.sagas).get(&saga_id).map(|it| it.at_gate.load(Ordering::Acquire))
     }
 
     /// Hands items to the sagas they are for, and returns the ids of those that are not here.

@@ -18,6 +18,9 @@
 //! **epoch**, the fencing token. Transitions of all running sagas are committed in groups ([`journal`]).
 //! A saga that waits long is **suspended**: a row with a time to wake, no task, no connection.
 //!
+//! What a participant takes is limited over all replicas, and a breaker keeps calls from one that is down
+//! ([`limits`]).
+//!
 //! Only the owner of a bucket writes its journals. Whoever else wants something (a cancellation, say) does
 //! one guarded update and leaves a row in the **inbox**; whoever commits first, that update or the pivot, wins.
 
@@ -35,6 +38,7 @@ pub mod history;
 mod house;
 pub mod journal;
 pub mod lease;
+pub mod limits;
 pub mod line;
 mod live;
 mod loading;
@@ -61,6 +65,7 @@ use self::{
     feed::Feed,
     journal::Journal,
     lease::{LeaseSettings, Ownership},
+    limits::{LimitSettings, Limits},
     live::LiveSagas,
 };
 pub use self::{
@@ -97,6 +102,8 @@ pub struct EngineSettings {
     pub live_max: usize,
     /// Sagas read at once.
     pub page: i64,
+    /// Limits of participants, and their breakers.
+    pub limits: LimitSettings,
 }
 
 impl Default for EngineSettings {
@@ -113,6 +120,7 @@ impl Default for EngineSettings {
             commit_timeout: Duration::from_secs(10),
             live_max: 50_000,
             page: 1_000,
+            limits: LimitSettings::default(),
         }
     }
 }
@@ -125,6 +133,8 @@ pub(crate) struct Core<E> {
     journal: Journal<E>,
     feed: Feed,
     live: Arc<LiveSagas>,
+    /// What lets calls out to participants.
+    limits: Limits,
     options: PgConnectOptions,
     drive: PgPool,
     settings: EngineSettings,

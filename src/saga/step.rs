@@ -25,6 +25,9 @@ pub trait Step: Send + Sync + 'static {
     const NAME: &'static str;
     /// The saga's label once this step is done, if it changes it.
     const LABEL_DONE: Option<&'static str> = None;
+    /// The participant that it calls, by a name that it shares with other steps that call the same. Limits and
+    /// the circuit breaker are the participant's ([`limits`](super::limits)).
+    const PARTICIPANT: Option<&'static str> = None;
 
     /// What the saga as a whole was started with.
     type Input: Serialize + DeserializeOwned + Send + Sync + 'static;
@@ -36,6 +39,11 @@ pub trait Step: Send + Sync + 'static {
     /// How long to try, and how often.
     fn policy(&self) -> Policy {
         Policy::default()
+    }
+
+    /// Whether this saga's step calls its participant at all.
+    fn calls(&self, _input: &Self::Input) -> bool {
+        true
     }
 
     /// The call out into the world. Cancellation safety: it is dropped when its time is over, which

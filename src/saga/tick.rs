@@ -41,6 +41,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         metrics::gauge!("crema_orders_parked").set(outlook.parked as f64);
         metrics::gauge!("crema_oldest_due_age_seconds")
             .set(outlook.oldest_due_s.unwrap_or(0.0).max(0.0));
+        self.limits.hear_of(outlook.participants);
         self.reconcile(boot_id, &ours, &outlook).await?;
         self.balance(outlook.replicas.max(1), outlook.ownerless).await?;
         self.load_doubted().await?;

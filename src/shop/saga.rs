@@ -24,6 +24,15 @@ use crate::saga::{
 /// The definition's name and version: what an order is pinned to.
 pub const ORDER_SAGA: (&str, i32) = ("order", 1);
 
+/// The name of the participant that customers are told by.
+pub(super) const NOTIFIER: &str = "notifier";
+
+/// Whether a notice goes to the notifier: what is only logged calls nobody, and an endpoint with a name of its own
+/// is another service.
+pub(super) fn calls_notifier(order: &Order) -> bool {
+    order.channel == Channel::Webhook && order.notify_to.is_none()
+}
+
 /// The services an order needs.
 #[derive(Debug, Clone)]
 pub struct Participants {

@@ -1,13 +1,16 @@
 //! The room `saga` alone: toy sagas and toy participants on a real database.
 
 mod attempts;
+mod breaker;
 mod cancel;
 mod commits;
+mod counted;
 mod crash_loop;
 mod effects;
 mod faults;
 mod feed;
 mod harness;
+mod limits;
 mod loading;
 mod moods;
 mod partitions;

@@ -16,6 +16,7 @@ pub(super) mod dry;
 pub(super) mod feed;
 pub(super) mod inbox;
 pub(super) mod lease;
+pub(super) mod limits;
 pub(super) mod load;
 pub(super) mod past;
 mod queue;
@@ -37,6 +38,7 @@ use self::queue::{Answered, Noted, Queue};
 pub use self::{
     inbox::CancelVerdict,
     lease::Replica,
+    limits::{Change, Changed},
     read::{JournalLine, SagaRow, count_open},
 };
 pub(super) use self::{
