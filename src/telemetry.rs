@@ -41,6 +41,12 @@ pub mod names {
     pub const POOL_WAIT_SECONDS: &str = "crema_pool_wait_seconds";
     /// Buckets this replica owns.
     pub const BUCKETS_OWNED: &str = "crema_buckets_owned";
+    /// How a participant's circuit stands, by `participant`: 0 closed, 1 half open, 2 open.
+    pub const BREAKER_STATE: &str = "crema_breaker_state";
+    /// Orders of this replica that wait until they may call, by `participant`.
+    pub const PARTICIPANT_WAITING: &str = "crema_participant_waiting";
+    /// Calls that had to wait, by `participant`.
+    pub const PARTICIPANT_WAITS: &str = "crema_participant_waits_total";
     /// Leases this replica lost.
     pub const LEASE_LOST: &str = "crema_lease_lost_total";
 }
@@ -162,6 +168,9 @@ fn describe() {
     describe_histogram!(JOURNAL_COMMIT_SECONDS, Unit::Seconds, "How long a batch took to commit.");
     describe_histogram!(POOL_WAIT_SECONDS, Unit::Seconds, "Waiting for a database connection.");
     describe_gauge!(BUCKETS_OWNED, "Buckets this replica owns.");
+    describe_gauge!(BREAKER_STATE, "A participant's circuit: 0 closed, 1 half open, 2 open.");
+    describe_gauge!(PARTICIPANT_WAITING, "Orders that wait until they may call a participant.");
+    describe_counter!(PARTICIPANT_WAITS, "Calls of a participant that had to wait.");
     describe_counter!(LEASE_LOST, "Leases this replica lost.");
 }
 

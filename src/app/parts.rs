@@ -7,7 +7,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{ServeConfig, StepSettings, limits, steps::time_or},
     postgres::{Database, PoolSpec},
-    saga::{EngineSettings, Policy, lease::LeaseSettings},
+    saga::{
+        EngineSettings, Policy,
+        lease::LeaseSettings,
+        limits::{LimitSettings, breaker::BreakerSettings},
+    },
     shop::{Pools, saga::Policies},
 };
 
@@ -57,7 +61,20 @@ pub(super) fn engine_settings(config: &ServeConfig, address: SocketAddr) -> Engi
     let name = replica_name(config.replica_name.as_deref(), address, machine);
     let lease = LeaseSettings::of(config.lease);
     let handover_timeout = Duration::from_secs(1);
-    EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
+    let limits = LimitSettings { breaker: breaker(), ..LimitSettings::default() };
+    EngineSettings { name, lease, handover_timeout, limits, ..EngineSettings::default() }
+}
+
+/// When circuits open, and for how long.
+fn breaker() -> BreakerSettings {
+    let micros = |it: Duration| i64::try_from(it.as_micros()).unwrap_or(i64::MAX);
+    BreakerSettings {
+        failures: limits::BREAKER_FAILURES,
+        sagas: limits::BREAKER_ORDERS,
+        window: micros(limits::BREAKER_WINDOW),
+        open_first: micros(limits::BREAKER_OPEN_FIRST),
+        open_max: micros(limits::BREAKER_OPEN_MAX),
+    }
 }
 
 /// What a replica is called that nobody named: where it is reached. One that listens on all addresses of its

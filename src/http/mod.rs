@@ -14,6 +14,7 @@ mod list;
 mod observe;
 mod operators;
 mod orders;
+mod participants;
 pub mod problem;
 mod refusal;
 pub mod serve;
@@ -62,6 +63,7 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(history::routes())
         .merge(counter::routes())
         .merge(operators::routes())
+        .merge(participants::routes())
         .merge(why::routes())
         .merge(travel::routes())
 }

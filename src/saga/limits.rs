@@ -88,6 +88,7 @@ impl Limits {
     pub(super) fn hear_of(&self, versions: i64) {
         for gate in &self.gates {
             gate.hear_of(versions);
+            gate.measure();
         }
     }
 

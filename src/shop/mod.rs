@@ -15,6 +15,7 @@ pub mod notices;
 pub mod order;
 mod outbox;
 pub mod participant;
+pub mod participants;
 pub mod past;
 pub mod payments;
 mod place;

@@ -104,16 +104,9 @@ async fn a_limit_is_used_to_the_full_and_shared_fairly() {
     // Who comes later gets his share when calls end.
     until("the second one has its share", async || {
         oven.open(1);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let of = |name: &str| {
-            let standing = standing.clone();
-            let name = name.to_owned();
-            async move {
-                let shares = standing().await.shares;
-                shares.into_iter().find(|it| it.name == name).map_or(0, |it| it.written.in_use)
-            }
-        };
-        (of("second").await >= 3 || rig.number(OPEN).await == 0).then_some(())
+        let shares = standing().await.shares;
+        let second = shares.iter().find(|it| it.name == "second").map(|it| it.written.in_use);
+        (second >= Some(3) || rig.number(OPEN).await == 0).then_some(())
     })
     .await;
     assert!(rig.number(OPEN).await > 0, "it had its share only when nothing was left");
