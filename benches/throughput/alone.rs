@@ -17,7 +17,8 @@ use crate::{
     world::{Schema, World},
 };
 
-/// Commits of an order that goes well: one for its start, one a step.
+/// Transitions of an order that goes well: its start, and one a step. They take a commit less: the local
+/// step is written with the one before it.
 const TRANSITIONS: usize = 5;
 
 /// The median time of an order over that of its commits made raw.

@@ -106,6 +106,7 @@ struct Inventory;
 impl Step for Inventory {
     const NAME: &'static str = "inventory";
     const LABEL_DONE: Option<&'static str> = Some("READY");
+    const IS_LOCAL: bool = true;
     type Input = Input;
     type Output = Output;
     type Effect = Effect;

@@ -162,7 +162,7 @@ pub(crate) async fn start<E: Send + Sync + 'static>(
 async fn audit(connection: &mut PgConnection, books: &'static str, orders: u64) -> Result<()> {
     let orders = i64::try_from(orders)?;
     let completed: i64 = sqlx::query_scalar(
-        "select count(*) from saga where closed_status = 'COMPLETED' and seq = 6 and version = 5",
+        "select count(*) from saga where closed_status = 'COMPLETED' and seq = 6 and version = 4",
     )
     .fetch_one(&mut *connection)
     .await?;

@@ -1,6 +1,6 @@
 //! One attempt at a step: its time, its heartbeats, and what it says on the way.
 
-use std::{panic::AssertUnwindSafe, pin::pin, task::Poll, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use futures::FutureExt;
 use tokio::time::{Instant, sleep_until};
@@ -9,7 +9,7 @@ use super::{
     Core,
     definition::{Answer, Planned},
     draft::Draft,
-    event::StepIndex,
+    event::{State, StepIndex},
     limits::Pass,
     runner::{Running, Turn},
     step::{Cx, StepError},
@@ -31,7 +31,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         let plan = running.plan.clone();
         let planned = plan.steps.get(usize::from(step)).ok_or(Turn::Rests)?;
         count_begun(planned.name, attempt);
-        let (cx, reports) = context(running, planned.name, attempt);
+        let (cx, reports) = context(running, &running.state, planned.name, attempt);
         let input = running.input.clone();
         let work = AssertUnwindSafe(planned.step.execute(&cx, &input)).catch_unwind();
         let mut work = pin!(work.map(|it| it.unwrap_or_else(|_| Err(panicked()))));
@@ -80,6 +80,26 @@ impl<E: Send + Sync + 'static> Core<E> {
         Ok(answer)
     }
 
+    /// Adds the local steps that follow to the commit of the step before them. One that does not answer at
+    /// once, or not without fail, gets a turn of its own.
+    pub(super) fn follow(&self, running: &Running<E>, draft: &mut Draft<E>) {
+        while let Some((step, attempt)) = draft.next_local() {
+            let Some(planned) = running.plan.steps.get(usize::from(step)) else { return };
+            if running.presence.live.has_items() {
+                return;
+            }
+            let state = Arc::new(draft.state().clone());
+            let (cx, _) = context(running, &state, planned.name, attempt);
+            let started = Instant::now();
+            let work = AssertUnwindSafe(planned.step.execute(&cx, &running.input)).catch_unwind();
+            let Some(Ok(Ok(done))) = work.now_or_never() else { return };
+            let answer = Ok(done);
+            count(planned, &answer, started);
+            draft.keep_base();
+            draft.answer(running, step, attempt, answer);
+        }
+    }
+
     /// Takes what a running attempt tells: how far it is, or a milestone, which is journaled.
     async fn hear(
         &self,
@@ -116,7 +136,7 @@ impl<E: Send + Sync + 'static> Core<E> {
     ) -> Option<Answer<E>> {
         let planned = running.plan.steps.get(usize::from(step))?;
         // Nobody listens: a compensation has no heartbeats and no labels of its own.
-        let (cx, _) = context(running, planned.name, attempt);
+        let (cx, _) = context(running, &running.state, planned.name, attempt);
         let output = running.state.output(planned.name);
         let work = planned.step.compensate(&cx, &running.input, output);
         let work = AssertUnwindSafe(work).catch_unwind();
@@ -131,10 +151,14 @@ impl<E: Send + Sync + 'static> Core<E> {
     }
 }
 
-fn context<E>(running: &Running<E>, step: &'static str, attempt: u32) -> (Cx, Ear) {
+fn context<E>(
+    running: &Running<E>,
+    state: &Arc<State>,
+    step: &'static str,
+    attempt: u32,
+) -> (Cx, Ear) {
     let (mouth, reports) = wire();
-    let state = running.state.clone();
-    (Cx { saga_id: running.saga_id, step, attempt, state, mouth }, reports)
+    (Cx { saga_id: running.saga_id, step, attempt, state: state.clone(), mouth }, reports)
 }
 
 fn late(what: &str, limit: Duration) -> StepError {

@@ -48,6 +48,7 @@ pub(super) struct Planned<E> {
     pub label_done: Option<&'static str>,
     pub kind: Kind,
     pub participant: Option<&'static str>,
+    pub is_local: bool,
     pub policy: Policy,
     pub step: Box<dyn AnyStep<E>>,
     pub meters: StepMeters,
@@ -126,8 +127,17 @@ where
         let policy = step.policy();
         let (name, label_done) = (S::NAME, S::LABEL_DONE);
         let (step, meters) = (Box::new(step), StepMeters::default());
-        let participant = S::PARTICIPANT;
-        plan.steps.push(Planned { name, label_done, kind, participant, policy, step, meters });
+        let (participant, is_local) = (S::PARTICIPANT, S::IS_LOCAL);
+        plan.steps.push(Planned {
+            name,
+            label_done,
+            kind,
+            participant,
+            is_local,
+            policy,
+            step,
+            meters,
+        });
         plan.shape = plan.steps.iter().map(|it| Shape { name: it.name, kind: it.kind }).collect();
         self
     }

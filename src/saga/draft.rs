@@ -3,11 +3,14 @@
 //! What an attempt answered, and everything that follows from it without asking the world again (turning
 //! back, closing), is written at once: the commit that finishes one step is the intent of the next.
 
+mod base;
+
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use rand::Rng;
 use serde_json::Value;
 
+use self::base::Base;
 use super::{
     decide::{Action, decide, is_last_attempt},
     definition::{Answer, Ending, Plan},
@@ -31,6 +34,7 @@ pub(super) struct Draft<E> {
     closed: Option<(Cow<'static, str>, Option<String>)>,
     taken: Vec<uuid::Uuid>,
     at_hand: Option<(StepIndex, u32)>,
+    base: Option<Box<Base<E>>>,
 }
 
 impl<E: Send + Sync + 'static> Running<E> {
@@ -56,6 +60,7 @@ impl<E: Send + Sync + 'static> Draft<E> {
             closed: None,
             taken: Vec::new(),
             at_hand: None,
+            base: None,
         }
     }
 
@@ -121,9 +126,10 @@ impl<E: Send + Sync + 'static> Draft<E> {
         let policy = planned.policy;
         match answer {
             Ok(done) => {
-                self.unless_cancelled = planned.kind == Kind::Pivot;
+                self.unless_cancelled |= planned.kind == Kind::Pivot;
                 self.add(Event::StepDone { step, attempt, output: done.output.into() });
-                (self.effects, self.lane) = (done.effects, done.lane);
+                self.effects.extend(done.effects);
+                self.lane = self.lane.max(done.lane);
                 if let Some(label) = planned.label_done {
                     self.label = Cow::Borrowed(label);
                 }

@@ -178,7 +178,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
         // In a task of the engine's own: the caller may go away, the saga then goes on all the same.
         self.core.tasks.spawn(async move {
             let presence = core.live.enter(saga_id, Arrival::Woken);
-            let verdict = core.journal.commit(transition).await;
+            let (verdict, _) = core.journal.commit(transition).await;
             let is_written = verdict == Verdict::Written;
             let _ = answer.send(verdict);
             match presence.filter(|it| !it.live.lost.is_cancelled()) {

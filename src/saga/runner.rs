@@ -131,6 +131,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                 // On top of what was written while it ran (`Cx::reached`).
                 let mut draft = Draft::new(running);
                 draft.answer(running, step, attempt, answer);
+                self.follow(running, &mut draft);
                 draft
             }
             Action::Compensate { step, attempt } => {
@@ -157,12 +158,17 @@ impl<E: Send + Sync + 'static> Core<E> {
     async fn submit(&self, running: &mut Running<E>, mut draft: Draft<E>) -> Turn {
         let mut is_answer = !running.is_going_back();
         loop {
-            let (at_hand, wait) = (draft.at_hand(), draft.wait());
-            let rejected = match self.write(running, draft).await {
+            let (at_hand, wait, base) = (draft.at_hand(), draft.wait(), draft.take_base());
+            let (rejected, effects) = match self.write(running, draft).await {
                 Ok(Turn::Again) => return self.rest(running, wait).await,
                 Ok(turn) => return turn,
                 Err(rejected) => rejected,
             };
+            if let Some(base) = base {
+                // The local steps get a turn of their own; what came before them is not lost with them.
+                draft = base.with(effects);
+                continue;
+            }
             draft = Draft::new(running);
             match (rejected, at_hand) {
                 (Rejected::Cancelled, _) => return self.give_way(running, at_hand).await,
@@ -249,16 +255,16 @@ impl<E: Send + Sync + 'static> Core<E> {
         }
     }
 
-    /// Commits a draft. An error says that nothing was written, and why.
+    /// Commits a draft. An error says that nothing was written, and why, and gives the effects back.
     pub(super) async fn write(
         &self,
         running: &mut Running<E>,
         draft: Draft<E>,
-    ) -> Result<Turn, Rejected> {
+    ) -> Result<Turn, (Rejected, Vec<E>)> {
         let started = Instant::now();
         let (transition, next, label) = draft.into_transition(running, self.settings.horizon);
         let closes = transition.row.closed.is_some();
-        let verdict = self.journal.commit(transition).await;
+        let (verdict, effects) = self.journal.commit(transition).await;
         tracing::trace!(saga_id = %running.saga_id, ?verdict, took = ?started.elapsed());
         match verdict {
             Verdict::Written => {
@@ -267,11 +273,11 @@ impl<E: Send + Sync + 'static> Core<E> {
             }
             Verdict::Fenced => Ok(Turn::Rests),
             Verdict::Stale => Ok(Turn::Reload),
-            Verdict::Cancelled => Err(Rejected::Cancelled),
-            Verdict::Refused(refusal) => Err(Rejected::Refused(refusal)),
+            Verdict::Cancelled => Err((Rejected::Cancelled, effects)),
+            Verdict::Refused(refusal) => Err((Rejected::Refused(refusal), effects)),
             Verdict::Impossible(detail) => {
                 tracing::error!(saga_id = %running.saga_id, detail, "a transition is impossible");
-                Err(Rejected::Impossible)
+                Err((Rejected::Impossible, effects))
             }
         }
     }

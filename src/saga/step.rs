@@ -28,6 +28,10 @@ pub trait Step: Send + Sync + 'static {
     /// The participant that it calls, by a name that it shares with other steps that call the same. Limits and
     /// the circuit breaker are the participant's ([`limits`](super::limits)).
     const PARTICIPANT: Option<&'static str> = None;
+    /// Whether the step calls nobody: it answers at once, from the journal and its input, and what it does
+    /// is its effects. Such a step is taken in the commit of the step before it: there is no call whose
+    /// intent would have to be durable first.
+    const IS_LOCAL: bool = false;
 
     /// What the saga as a whole was started with.
     type Input: Serialize + DeserializeOwned + Send + Sync + 'static;

@@ -12,6 +12,7 @@ mod feed;
 mod harness;
 mod limits;
 mod loading;
+mod local;
 mod moods;
 mod partitions;
 mod replicas;

@@ -165,14 +165,14 @@ pub type Apply<E> = for<'a> fn(
 
 struct Pending<E> {
     transition: Transition<E>,
-    answer: oneshot::Sender<(Verdict, Noted)>,
+    answer: oneshot::Sender<(Verdict, Vec<E>, Noted)>,
     answered: Answered,
 }
 
 impl<E> Pending<E> {
     fn answer(self, verdict: Verdict) {
         // Nobody listens any more: then the count goes down at once.
-        let _ = self.answer.send((verdict, self.answered.note()));
+        let _ = self.answer.send((verdict, self.transition.effects, self.answered.note()));
     }
 }
 
@@ -197,9 +197,9 @@ impl<E> Journal<E> {
         Self { own: queue(), shared: queue(), answered }
     }
 
-    /// Commits a transition. Cancellation safe in this sense: the writer owns it, so a caller that goes
-    /// away changes nothing about whether it is written.
-    pub(super) async fn commit(&self, transition: Transition<E>) -> Verdict {
+    /// Commits a transition, and gives its effects back. Cancellation safe in this sense: the writer owns
+    /// it, so a caller that goes away changes nothing about whether it is written.
+    pub(super) async fn commit(&self, transition: Transition<E>) -> (Verdict, Vec<E>) {
         let (answer, verdict) = oneshot::channel();
         let queue = match transition.lane {
             Lane::Own => &self.own,
@@ -207,6 +207,8 @@ impl<E> Journal<E> {
         };
         queue.push(Pending { transition, answer, answered: self.answered.clone() });
         // Only a writer that was stopped drops its queue; whoever takes over then reads the journal.
-        verdict.await.map_or(Verdict::Fenced, |(verdict, _)| verdict)
+        verdict
+            .await
+            .map_or_else(|_| (Verdict::Fenced, Vec::new()), |(it, effects, _)| (it, effects))
     }
 }

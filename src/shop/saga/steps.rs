@@ -174,6 +174,7 @@ pub struct Inventory;
 impl Step for Inventory {
     const NAME: &'static str = "inventory";
     const LABEL_DONE: Option<&'static str> = Some("READY");
+    const IS_LOCAL: bool = true;
     type Input = Order;
     type Output = Deducted;
     type Effect = Effect;

@@ -117,7 +117,8 @@ const INVARIANTS: &[(&str, &str)] = &[
         "a notice that was not written, or was written twice",
         "select s.saga_id from saga s left join outbox o on o.order_id = s.saga_id \
          group by s.saga_id, s.closed_status \
-         having count(o.message_id) <> (s.closed_status <> 'COMPLETED')::int",
+         having count(o.message_id) <> (s.closed_status <> 'COMPLETED' or not exists (select from journal j \
+             where j.saga_id = s.saga_id and j.kind = 'step_done' and j.step = 'notification'))::int",
     ),
     (
         "a pickup code that is kept or gone against the end",

@@ -88,7 +88,7 @@ async fn a_cancellation_that_was_accepted_before_a_step_is_given_up_wins_though_
 }
 
 /// Accepts a cancellation in the database, without telling the engine.
-async fn accepted_unheard(rig: &Rig, saga_id: Uuid) {
+pub(super) async fn accepted_unheard(rig: &Rig, saga_id: Uuid) {
     sqlx::query("update saga set cancel_requested = true where saga_id = $1")
         .bind(saga_id)
         .execute(rig.pool())
@@ -97,7 +97,7 @@ async fn accepted_unheard(rig: &Rig, saga_id: Uuid) {
 }
 
 /// Tells the engine of it.
-async fn heard(rig: &Rig, saga_id: Uuid) {
+pub(super) async fn heard(rig: &Rig, saga_id: Uuid) {
     sqlx::query(
         "insert into inbox (bucket, inbox_id, saga_id, kind, data)
          select bucket, gen_random_uuid(), saga_id, 'cancel', '{\"by\":\"ada\"}'
@@ -246,6 +246,6 @@ async fn what_happened_at_the_pivot_is_taken_back_when_a_cancellation_was_first(
     rig.audit().await;
 }
 
-async fn running(rig: &Rig, saga_id: Uuid, step: &str) {
+pub(super) async fn running(rig: &Rig, saga_id: Uuid, step: &str) {
     until("the step runs", async || (rig.world.count(saga_id, step) > 0).then_some(())).await;
 }

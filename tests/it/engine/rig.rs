@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     effects::{Effect, TABLE, apply},
-    sagas::{forward, pivoted, plain},
+    sagas::{forward, near, pivoted, plain},
     toys::{Act, Toy, World},
 };
 use crate::world::{cluster::TestDb, until};
@@ -208,6 +208,7 @@ pub(crate) async fn start_engine(
         .register(plain(world, policy))
         .register(pivoted(world, policy))
         .register(forward(world, policy))
+        .register(near(world, policy))
         .start()
         .await
         .unwrap()

@@ -1,6 +1,7 @@
 //! The toy sagas.
 
-use crema::saga::{Close, Lane, Policy, Saga, definition::Ending};
+use crema::saga::{Close, Cx, Done, Lane, Policy, Saga, Step, StepError, definition::Ending};
+use serde_json::{Value, json};
 
 use super::{
     effects::Effect,
@@ -40,4 +41,33 @@ pub(crate) fn forward(world: &World, policy: Policy) -> Saga<Toy, Effect> {
         .step(Leg::<0> { world: world.clone(), policy })
         .pivot(Leg::<1> { world: world.clone(), policy })
         .step(Leg::<2> { world: world.clone(), policy })
+}
+
+/// Two steps, and a pivot that calls nobody.
+pub(crate) fn near(world: &World, policy: Policy) -> Saga<Toy, Effect> {
+    Saga::new("near", 1, "NEW", close)
+        .step(Leg::<0> { world: world.clone(), policy })
+        .step(Leg::<1> { world: world.clone(), policy })
+        .pivot(Near)
+}
+
+/// A step that is its effects.
+struct Near;
+
+impl Step for Near {
+    const NAME: &'static str = "c";
+    const LABEL_DONE: Option<&'static str> = Some("C_DONE");
+    const IS_LOCAL: bool = true;
+    type Input = Toy;
+    type Output = Value;
+    type Effect = Effect;
+
+    fn policy(&self) -> Policy {
+        super::rig::FAR_APART
+    }
+
+    async fn execute(&self, cx: &Cx, input: &Toy) -> Result<Done<Value, Effect>, StepError> {
+        let before = cx.output::<Leg<1>>().map(|it| it["receipt"].clone());
+        Ok(input.done("c", json!({ "after": before })))
+    }
 }

@@ -41,7 +41,7 @@ impl Toy {
         self
     }
 
-    fn done<O>(&self, step: &str, output: O) -> Done<O, Effect> {
+    pub(crate) fn done<O>(&self, step: &str, output: O) -> Done<O, Effect> {
         let effects = self.effects.get(step).into_iter().flatten();
         effects.fold(Done::new(output), |done, effect| match effect.is_shared() {
             true => done.with_shared(effect.clone()),
