@@ -8,6 +8,7 @@ mod client;
 mod error;
 mod follow;
 mod order;
+mod participants;
 mod show;
 mod sse;
 mod travel;
@@ -24,6 +25,7 @@ use crate::config::{RehearseArgs, ServeArgs};
 use client::Client;
 pub use error::CliError;
 pub use order::OrderCommand;
+pub use participants::{ParticipantsArgs, run as participants};
 
 /// Crema takes a coffee shop's orders and sees every one through to its end.
 ///
@@ -48,6 +50,8 @@ pub enum Command {
     Rehearse(RehearseArgs),
     /// Place, watch and cancel orders on a running server
     Order(OrderArgs),
+    /// List whom a running server calls, limit what they take, hold their circuits
+    Participants(ParticipantsArgs),
     /// Ask whether a server is ready; exits with 0 if it is
     Health(ServerArgs),
     /// Print the API's description (OpenAPI, YAML)

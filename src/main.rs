@@ -26,6 +26,7 @@ async fn main() -> ExitCode {
         Command::Serve(args) => run_server(*args).await,
         Command::Rehearse(args) => run_rehearsal(args).await,
         Command::Order(args) => cli::order(args).await.map_err(Into::into),
+        Command::Participants(args) => cli::participants(args).await.map_err(Into::into),
         Command::Health(args) => cli::health(args).await.map_err(Into::into),
         Command::Openapi => cli::openapi().map_err(Into::into),
     };

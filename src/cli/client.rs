@@ -56,6 +56,10 @@ impl Client {
         .await
     }
 
+    pub(super) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
+        self.json(self.http.put(self.url(path)).json(body)).await
+    }
+
     /// The events of an order, from after `last_event` on.
     pub(super) async fn events(
         &self,

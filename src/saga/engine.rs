@@ -274,6 +274,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
     /// Stops: places nothing more, lets attempts end for up to `patience`, hands the buckets over.
     pub async fn stop(&self, patience: Duration) {
         let core = &self.core;
+        core.limits.note_who_stands();
         core.drain.cancel();
         core.ownership.stop_placing();
         let ours = core.ownership.buckets();

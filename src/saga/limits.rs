@@ -23,13 +23,18 @@ mod keeper;
 mod pass;
 pub mod share;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use self::breaker::BreakerSettings;
 pub use self::pass::Pass;
 pub(super) use self::{admit::Way, gate::Gate};
+use super::journal::bucket_of;
 
 /// The limits of limiting.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +70,8 @@ pub(super) struct Limits {
     /// Somebody has something for the keeper to do.
     wake: Arc<Notify>,
     settings: LimitSettings,
+    /// While buckets are handed over: sagas that stood at a gate when they let go.
+    stood: Mutex<Option<Vec<Uuid>>>,
 }
 
 impl Limits {
@@ -73,7 +80,8 @@ impl Limits {
         names.dedup();
         let wake = Arc::new(Notify::new());
         let gate = |name| Arc::new(Gate::new(name, settings, wake.clone()));
-        Self { gates: names.into_iter().map(gate).collect(), wake, settings }
+        let gates = names.into_iter().map(gate).collect();
+        Self { gates, wake, settings, stood: Mutex::new(None) }
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -90,6 +98,34 @@ impl Limits {
             gate.hear_of(versions);
             gate.measure();
         }
+    }
+
+    fn stood(&self) -> MutexGuard<'_, Option<Vec<Uuid>>> {
+        self.stood.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on sagas are noted that let go while they stand at a gate. Nothing of them is under way, so they
+    /// can be handed over as suspended, and that uses up no attempt.
+    pub(super) fn note_who_stands(&self) {
+        self.stood().get_or_insert_default();
+    }
+
+    fn stands(&self, saga_id: Uuid) {
+        if let Some(stood) = self.stood().as_mut() {
+            stood.push(saga_id);
+        }
+    }
+
+    /// Takes those of these buckets that were noted. `is_over`: no more are noted.
+    pub(super) fn take_who_stood(&self, buckets: &[i16], is_over: bool) -> Vec<Uuid> {
+        let mut noted = self.stood();
+        let is_of = |it: &Uuid| buckets.contains(&i16::from(bucket_of(*it)));
+        let all = noted.take().unwrap_or_default();
+        let (ours, others) = all.into_iter().partition(is_of);
+        if !is_over {
+            *noted = Some(others);
+        }
+        ours
     }
 
     /// Lets go of everything that was given to the replica that we were.

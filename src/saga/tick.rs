@@ -131,7 +131,12 @@ impl<E: Send + Sync + 'static> Core<E> {
     /// Stops buckets, lets what is being written be written, then releases them.
     pub(super) async fn hand_over(&self, buckets: &[i16]) -> sqlx::Result<()> {
         self.place_in_all_but(buckets);
+        self.limits.note_who_stands();
         self.live.lose(buckets, self.settings.handover_timeout).await;
+        let stood = self.limits.take_who_stood(buckets, !self.drain.is_cancelled());
+        if let Err(error) = load::suspend(&self.drive, &self.ownership.fence(), &stood).await {
+            tracing::warn!(%error, "sagas that waited at a gate count as under way");
+        }
         self.ownership.give_up(buckets);
         lease::release(&self.drive, self.ownership.boot_id(), buckets).await?;
         tracing::info!(buckets = buckets.len(), "handed over buckets");

@@ -70,11 +70,13 @@ impl<E: Send + Sync + 'static> Core<E> {
             }
             tokio::select! {
                 biased;
-                () = live.lost.cancelled() => return Err(Turn::Rests),
-                () = self.drain.cancelled() => return Err(Turn::Rests),
+                () = live.lost.cancelled() => break,
+                () = self.drain.cancelled() => break,
                 () = live.nudge.notified() => {}
                 pass = place.called() => return pass.ok_or(Turn::Rests),
             }
         }
+        self.limits.stands(running.saga_id);
+        Err(Turn::Rests)
     }
 }

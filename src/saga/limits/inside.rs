@@ -119,6 +119,10 @@ impl Inside {
         !back.is_empty() || (way == Way::Forward && !forward.is_empty())
     }
 
+    fn has_queue(&self) -> bool {
+        self.has_before(Way::Forward)
+    }
+
     pub(super) fn enqueue(&mut self, way: Way, waiter: Waiter) {
         let [back, forward] = &mut self.queues;
         let queue = if way == Way::Back { back } else { forward };

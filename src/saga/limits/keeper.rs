@@ -19,8 +19,10 @@ use super::{
 
 /// Another replica came first this often, and then somebody else's turn is waited for.
 const TRIES: usize = 8;
-/// The pause after an exchange that did not come about.
+/// The pause after an exchange that did not come about: others were faster, or we are taken for dead.
 const PAUSE: Duration = Duration::from_millis(250);
+/// The same where the database did not answer.
+const PAUSE_UNREACHABLE: Duration = Duration::from_secs(1);
 /// Far enough to mean never, near enough for the timer.
 const NEVER: Duration = Duration::from_secs(86_400);
 
@@ -63,9 +65,13 @@ impl<E: Send + Sync + 'static> Core<E> {
         let settled = self.settle(gate, &ask, &running).await;
         let (seen, settled) = match settled {
             Ok(Some(it)) => it,
-            other => {
+            Ok(None) => {
                 gate.put_back(ask, PAUSE);
-                return other.map(|_| ());
+                return Ok(());
+            }
+            Err(error) => {
+                gate.put_back(ask, PAUSE_UNREACHABLE);
+                return Err(error);
             }
         };
         let has_changed = settled.breaker.name() != seen.breaker.name();

@@ -56,7 +56,7 @@ impl Inside {
         waiting: u32,
     ) -> Option<Instant> {
         let turn = self.reserved.front().copied();
-        let turn = turn.filter(|it| waiting > 0 && *it > Instant::now());
+        let turn = turn.filter(|_| self.has_queue() && self.has_room(in_flight));
         let exchange = self.exchange_due(settings, in_flight, waiting);
         [turn, exchange].into_iter().flatten().min()
     }
