@@ -7,6 +7,7 @@ use crate::world::{
     api::{Api, order_of},
     house::{FAST, House},
     replica::{crema, run_to_end},
+    teller::Teller,
     until,
 };
 
@@ -108,6 +109,34 @@ async fn limits_survive_a_restart_and_a_takeover() {
     for id in ids {
         assert_eq!(api.end(&id).await["status"], "COMPLETED");
     }
+}
+
+#[tokio::test]
+async fn of_three_processes_one_of_which_is_killed_never_four_call_a_participant_of_three() {
+    let teller = Teller::open().await;
+    let [url, secret] = teller.flags();
+    let flags = [&FAST[..], &["--lease-seconds=2", "--rehearsal", &url, &secret]].concat();
+    let mut house = House::with(&flags).await;
+    // Before anybody calls: what is out when a limit is set is out.
+    limit(&house.api(), "notifier", json!({ "max_in_flight": 3, "reason": "a test" })).await;
+    house.add(&flags).await;
+    house.add(&flags).await;
+    let apis: Vec<Api> = house.replicas().iter().map(|it| it.api()).collect();
+    let order = order_of("espresso");
+    let ids = join_all((0..240).map(|n| apis[n % 3].place(&order))).await;
+    until("some have been told", async || (teller.all() > 30).then_some(())).await;
+    house.take_and_kill();
+    let api = house.api();
+    for id in &ids {
+        assert_eq!(api.end(id).await["status"], "COMPLETED");
+    }
+    assert!(teller.all() >= 240 && teller.most() == 3, "{} at once", teller.most());
+    let notifier = until("nothing is held", async || {
+        let it = participant(&api, "notifier").await;
+        (it["in_flight"] == 0 && it["waiting"] == 0).then_some(it)
+    })
+    .await;
+    assert_eq!(notifier["replicas"].as_array().unwrap().len(), 2, "the dead one's is gone");
 }
 
 #[tokio::test]

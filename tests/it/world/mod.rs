@@ -6,6 +6,7 @@ pub(crate) mod endpoint;
 pub(crate) mod house;
 pub(crate) mod replica;
 pub(crate) mod sse;
+pub(crate) mod teller;
 
 use std::time::{Duration, Instant};
 
