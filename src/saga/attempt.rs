@@ -12,7 +12,7 @@ use super::{
     event::{State, StepIndex},
     limits::Pass,
     runner::{Running, Turn},
-    step::{Cx, StepError},
+    step::{Cx, Done, Left, StepError},
     wire::{Ear, Report, wire},
 };
 
@@ -45,6 +45,7 @@ impl<E: Send + Sync + 'static> Core<E> {
             let live = running.presence.live.clone();
             let policy = planned.policy;
             let mut heard = started;
+            let deadline = started + running.until_deadline().unwrap_or(NEVER);
             let mut grace = started + NEVER;
             answer = loop {
                 let silence = policy.heartbeat.map_or(started + NEVER, |it| heard + it);
@@ -61,6 +62,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                     () = sleep_until(started + policy.start_to_close) => {
                         break Some(Err(late("no answer", policy.start_to_close)));
                     }
+                    () = sleep_until(deadline) => break Some(Err(StepError::in_doubt("the deadline has passed"))),
                     () = sleep_until(silence) => {
                         break Some(Err(late("no heartbeat", silence - heard)));
                     }
@@ -69,6 +71,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                             reports.cancel();
                             grace = Instant::now() + self.settings.cancel_grace;
                         }
+                        self.take_note(running).await?;
                     }
                     () = sleep_until(grace) => break Some(Err(StepError::in_doubt("cancelled"))),
                 }
@@ -158,7 +161,8 @@ fn context<E>(
     attempt: u32,
 ) -> (Cx, Ear) {
     let (mouth, reports) = wire();
-    (Cx { saga_id: running.saga_id, step, attempt, state: state.clone(), mouth }, reports)
+    let (now, state) = (running.clock.now(), state.clone());
+    (Cx { saga_id: running.saga_id, step, attempt, now, state, mouth }, reports)
 }
 
 fn late(what: &str, limit: Duration) -> StepError {
@@ -179,7 +183,8 @@ fn count<E>(planned: &Planned<E>, answer: &Answer<E>, started: Instant) {
     let (step, meters) = (planned.name, &planned.meters);
     meters.record(step, started.elapsed());
     let outcome = match answer {
-        Ok(_) => return meters.count_done(step),
+        Ok(Done { left: Left::Output(_), .. }) => return meters.count_done(step),
+        Ok(Done { left: Left::Waits(_), .. }) => "waiting",
         Err(StepError::Refused { .. }) => "refused",
         Err(StepError::InDoubt { .. }) => "in_doubt",
         Err(StepError::NeedsAttention { .. }) => "needs_attention",

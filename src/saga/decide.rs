@@ -1,7 +1,7 @@
 //! Given the journal so far, what next? Everything the engine ever chooses is chosen here, without a clock,
 //! a database or a network in reach. The runner only carries it out.
 
-use super::event::{Compensation, Direction, Kind, Progress, Shape, State, StepIndex};
+use super::event::{Compensation, Direction, Kind, Progress, Shape, State, StepIndex, StepState};
 
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,13 @@ pub enum Action {
         /// Why, in a stable code.
         cause: String,
     },
+    /// Go on waiting: until the time or the signal that the step at hand waits for.
+    Wait {
+        /// Which.
+        step: StepIndex,
+    },
+    /// Begin nothing: the saga is paused.
+    Pause,
     /// Journal the end.
     Close,
     /// Nothing: it is closed.
@@ -34,6 +41,9 @@ pub enum Action {
 /// The cause of a saga that goes backwards because it was cancelled.
 pub const CANCELLED: &str = "cancelled";
 
+/// The cause of a saga that goes backwards because its time was over.
+pub const TIMED_OUT: &str = "timed_out";
+
 /// Decides what follows `state` in a saga of this shape.
 pub fn decide(shape: &[Shape], state: &State) -> Action {
     match &state.direction {
@@ -41,6 +51,9 @@ pub fn decide(shape: &[Shape], state: &State) -> Action {
         Direction::Backward(_) => backward(state),
         Direction::Forward if state.cancelled_by.is_some() && !state.past_pivot() => {
             Action::TurnBack { cause: CANCELLED.to_owned() }
+        }
+        Direction::Forward if state.is_overdue && !state.past_pivot() => {
+            Action::TurnBack { cause: TIMED_OUT.to_owned() }
         }
         Direction::Forward => forward(shape, state),
     }
@@ -55,15 +68,19 @@ fn forward(shape: &[Shape], state: &State) -> Action {
     };
     let again = Action::Execute { step, attempt: current.attempts + 1 };
     match current.progress {
-        Progress::Pending | Progress::Open | Progress::Done => again,
+        Progress::Refused | Progress::GivenUp if !state.past_pivot() => turn_back(planned, current),
+        _ if state.paused.is_some() => Action::Pause,
+        Progress::Waiting if !current.is_called(&state.signals) => Action::Wait { step },
+        Progress::Pending | Progress::Open | Progress::Waiting | Progress::Done => again,
         // Past the pivot there is no way back: a step that must be done is asked for until it is.
-        Progress::Refused | Progress::GivenUp if state.past_pivot() => again,
-        Progress::Refused => {
-            let code = current.refusal.clone();
-            Action::TurnBack { cause: code.unwrap_or_else(|| format!("{}_refused", planned.name)) }
-        }
-        Progress::GivenUp => Action::TurnBack { cause: format!("{}_unavailable", planned.name) },
+        Progress::Refused | Progress::GivenUp => again,
     }
+}
+
+fn turn_back(planned: &Shape, step: &StepState) -> Action {
+    let otherwise = if step.progress == Progress::GivenUp { "unavailable" } else { "refused" };
+    let code = step.refusal.clone().filter(|_| step.progress == Progress::Refused);
+    Action::TurnBack { cause: code.unwrap_or_else(|| format!("{}_{otherwise}", planned.name)) }
 }
 
 fn backward(state: &State) -> Action {

@@ -3,17 +3,20 @@
 //! Nothing is replayed, so there is no determinism rule: a step may do anything. A saga in flight keeps
 //! the version it was started with; register the old list beside the new one until the last is closed.
 
-use std::{any::Any, marker::PhantomData, sync::Arc};
+use std::{any::Any, marker::PhantomData, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, value::RawValue};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 use uuid::Uuid;
 
 use super::{
     event::{Kind, Shape, State},
     meters::StepMeters,
-    step::{Cx, Done, Lane, Policy, Step, StepError},
+    step::{Cx, Done, Lane, Left, Policy, Step, StepError},
 };
 
 /// What a saga was started with, its type rubbed out.
@@ -36,11 +39,15 @@ pub struct Plan<E> {
     pub(super) steps: Vec<Planned<E>>,
     pub(super) shape: Arc<[Shape]>,
     pub(super) closing: Box<Closing<E>>,
+    pub(super) deadline: Option<Box<Deadline>>,
     pub(super) decode: fn(&str) -> Result<Input, serde_json::Error>,
 }
 
 /// Decides the end. `None` only for an input of another saga.
 type Closing<E> = dyn Fn(&Input, &Ending<'_>) -> Option<Close<E>> + Send + Sync;
+
+/// How long a saga has in all, from its start.
+type Deadline = dyn Fn(&Input) -> Option<Duration> + Send + Sync;
 
 /// One step of a plan.
 pub(super) struct Planned<E> {
@@ -103,8 +110,21 @@ where
             move |input: &Input, ending: &Ending<'_>| Some(closing(input.downcast_ref()?, ending));
         let decode = |json: &str| Ok(Arc::new(serde_json::from_str::<I>(json)?) as Input);
         let (steps, shape) = (Vec::new(), Arc::new([]));
-        let plan = Plan { name, version, label, steps, shape, closing: Box::new(closing), decode };
+        let (closing, deadline) = (Box::new(closing) as _, None);
+        let plan = Plan { name, version, label, steps, shape, closing, deadline, decode };
         Self { plan, input: PhantomData }
+    }
+
+    /// Sets how long a saga has in all, from its start, if its input says so. When that is over before the
+    /// pivot, the attempt that runs ends in doubt and the saga goes back, because of
+    /// [`TIMED_OUT`](super::decide::TIMED_OUT).
+    pub fn deadline(
+        mut self,
+        deadline: impl Fn(&I) -> Option<Duration> + Send + Sync + 'static,
+    ) -> Self {
+        let deadline = move |input: &Input| deadline(input.downcast_ref()?);
+        self.plan.deadline = Some(Box::new(deadline));
+        self
     }
 
     /// Adds a step that must be done, and is compensated when a later one cannot be.
@@ -192,9 +212,12 @@ fn typed<S: Step>(input: &Input) -> Result<&S::Input, StepError> {
 }
 
 fn encode<O: Serialize, E>(done: Done<O, E>) -> Answer<E> {
-    let output = serde_json::value::to_raw_value(&done.output).map_err(|error| {
-        let detail = format!("the output cannot be written as JSON: {error}");
-        StepError::NeedsAttention { reason: "journal_unwritable".into(), detail }
-    })?;
-    Ok(Done { output, effects: done.effects, lane: done.lane })
+    let left = match done.left {
+        Left::Waits(wait) => Left::Waits(wait),
+        Left::Output(output) => Left::Output(to_raw_value(&output).map_err(|error| {
+            let detail = format!("the output cannot be written as JSON: {error}");
+            StepError::NeedsAttention { reason: "journal_unwritable".into(), detail }
+        })?),
+    };
+    Ok(Done { left, effects: done.effects, lane: done.lane })
 }

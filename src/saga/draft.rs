@@ -4,20 +4,22 @@
 //! back, closing), is written at once: the commit that finishes one step is the intent of the next.
 
 mod base;
+mod inbox;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use rand::Rng;
-use serde_json::Value;
 
 use self::base::Base;
 use super::{
+    clock::Clock,
     decide::{Action, decide, is_last_attempt},
     definition::{Answer, Ending, Plan},
     event::{Direction, Event, Kind, State, StepIndex},
-    journal::{Row, Transition, inbox::Item},
+    journal::{Row, Transition},
     runner::Running,
-    step::{Lane, StepError},
+    step::{Done, Lane, Left, StepError},
+    wait::FOREVER,
 };
 
 /// Lines, effects and the state they lead to, not yet committed.
@@ -30,6 +32,8 @@ pub(super) struct Draft<E> {
     lane: Lane,
     label: Cow<'static, str>,
     unless_cancelled: bool,
+    clock: Clock,
+    deadline_ms: Option<i64>,
     wait: Option<Duration>,
     closed: Option<(Cow<'static, str>, Option<String>)>,
     taken: Vec<uuid::Uuid>,
@@ -56,6 +60,8 @@ impl<E: Send + Sync + 'static> Draft<E> {
             lane: Lane::Own,
             label: running.label.clone(),
             unless_cancelled: false,
+            clock: running.clock.clone(),
+            deadline_ms: running.deadline_ms,
             wait: None,
             closed: None,
             taken: Vec::new(),
@@ -99,20 +105,6 @@ impl<E: Send + Sync + 'static> Draft<E> {
         self.label = Cow::Borrowed(label);
     }
 
-    /// Adds what others asked for.
-    pub(super) fn take(&mut self, items: &[Item]) {
-        for item in items {
-            let data: Value = serde_json::from_str(&item.data).unwrap_or_default();
-            let by = data.get("by").and_then(Value::as_str).unwrap_or("somebody").to_owned();
-            let reason = data.get("reason").and_then(Value::as_str).map(str::to_owned);
-            self.add(match item.kind.as_str() {
-                "cancel" => Event::CancelRequested { by, reason },
-                _ => Event::RetryRequested { by, reason },
-            });
-            self.taken.push(item.inbox_id);
-        }
-    }
-
     /// Adds what a step answered, and what follows from it.
     pub(super) fn answer(
         &mut self,
@@ -126,12 +118,17 @@ impl<E: Send + Sync + 'static> Draft<E> {
         let policy = planned.policy;
         match answer {
             Ok(done) => {
-                self.unless_cancelled |= planned.kind == Kind::Pivot;
-                self.add(Event::StepDone { step, attempt, output: done.output.into() });
                 self.effects.extend(done.effects);
                 self.lane = self.lane.max(done.lane);
-                if let Some(label) = planned.label_done {
-                    self.label = Cow::Borrowed(label);
+                match done.left {
+                    Left::Output(output) => {
+                        self.unless_cancelled |= planned.kind == Kind::Pivot;
+                        self.add(Event::StepDone { step, attempt, output: output.into() });
+                        if let Some(label) = planned.label_done {
+                            self.label = Cow::Borrowed(label);
+                        }
+                    }
+                    Left::Waits(wait) => self.add(Event::StepWaiting { step, attempt, wait }),
                 }
             }
             Err(StepError::Refused { code, detail })
@@ -180,11 +177,15 @@ impl<E: Send + Sync + 'static> Draft<E> {
         self.at_hand = Some((step, attempt));
         let Some(planned) = running.plan.steps.get(usize::from(step)) else { return };
         let (detail, retry_after, reason) = match answer {
-            Ok(done) => {
-                self.add(Event::CompensationDone { step, attempt, output: done.output.into() });
-                (self.effects, self.lane) = (done.effects, done.lane);
+            Ok(Done { left: Left::Output(output), effects, lane }) => {
+                self.add(Event::CompensationDone { step, attempt, output: output.into() });
+                (self.effects, self.lane) = (effects, lane);
                 self.settle(running);
                 return;
+            }
+            Ok(Done { left: Left::Waits(wait), .. }) => {
+                let left = wait.until_ms.map(|it| self.clock.until(it));
+                (format!("it waits {}", wait.what), left, None)
             }
             Err(StepError::InDoubt { detail, retry_after }) => (detail, retry_after, None),
             Err(StepError::Refused { code, detail }) => (format!("{code}: {detail}"), None, None),
@@ -224,6 +225,11 @@ impl<E: Send + Sync + 'static> Draft<E> {
             match decide(&self.plan.shape, &self.state) {
                 Action::TurnBack { cause } => self.add(Event::Compensating { cause }),
                 Action::Close => return self.close(running),
+                Action::Wait { .. } => {
+                    let until_ms = self.state.waits_until_ms();
+                    return self.suspend(until_ms.map_or(FOREVER, |it| self.clock.until(it)));
+                }
+                Action::Pause => return self.suspend(FOREVER),
                 Action::Execute { .. } | Action::Compensate { .. } | Action::Rest => return,
             }
         }
@@ -263,7 +269,7 @@ impl<E: Send + Sync + 'static> Draft<E> {
         running: &Running<E>,
         horizon: Duration,
     ) -> (Transition<E>, State, Cow<'static, str>) {
-        let wake = self.wait.filter(|it| *it > horizon);
+        let wake = self.wait.map(|it| self.at_most_to_the_deadline(it)).filter(|it| *it > horizon);
         let row = Row {
             label: self.label.clone(),
             cursor: i16::from(self.state.cursor),

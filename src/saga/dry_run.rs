@@ -125,7 +125,9 @@ impl<E: Send + Sync + 'static> Past<E> {
                 }
                 Action::Close => break,
                 // Past the pivot: nothing goes back any more.
-                Action::Execute { .. } | Action::Rest => return Ok(WayBack { steps, close: None }),
+                Action::Execute { .. } | Action::Wait { .. } | Action::Pause | Action::Rest => {
+                    return Ok(WayBack { steps, close: None });
+                }
             }
         }
         let close = self.end(&self.plan, &state);

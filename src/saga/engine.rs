@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -11,20 +11,17 @@ use uuid::Uuid;
 
 use super::{
     Core, EngineSettings,
+    clock::Clock,
     definition::{Plan, Saga},
     feed::Feed,
     first::First,
-    house::CHANNEL,
-    journal::{
-        self, Apply, Journal, Refusal, Verdict, WriterSettings, bucket_of,
-        inbox::{self, CancelVerdict},
-        lease,
-    },
+    journal::{self, Apply, Journal, Refusal, Verdict, WriterSettings, inbox, lease},
     lease::Ownership,
     limits::Limits,
     live::{Arrival, LiveSagas},
     runner::Running,
     step::Lane,
+    wait,
 };
 
 /// An engine in the making.
@@ -113,6 +110,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             settings: self.settings,
             alone: Arc::new(Semaphore::new(1)),
             look_now: Notify::new(),
+            clock: Clock::new(),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             halt: CancellationToken::new(),
@@ -185,7 +183,19 @@ impl<E: Send + Sync + 'static> Engine<E> {
                 Some(presence) if is_written => {
                     let (label, input) = (Cow::Borrowed(plan.label), Arc::new(input) as _);
                     let state = Arc::new(state);
-                    let running = Running { saga_id, plan, input, state, label, presence };
+                    let deadline_ms = wait::deadline_ms(&plan, saga_id, &input);
+                    let (clock, due) = (core.clock.clone(), None);
+                    let running = Running {
+                        saga_id,
+                        plan,
+                        input,
+                        state,
+                        label,
+                        presence,
+                        clock,
+                        deadline_ms,
+                        due,
+                    };
                     core.run(running, Duration::ZERO, Arrival::Woken).await;
                 }
                 // Its bucket was lost and taken back while it waited to be written: whoever loaded the
@@ -202,47 +212,6 @@ impl<E: Send + Sync + 'static> Engine<E> {
             Ok(Verdict::Refused(refusal)) => Ok(Started::Refused(refusal)),
             Ok(Verdict::Impossible(_)) => Err(StartError::Impossible),
             Ok(_) | Err(_) => Err(StartError::NotOwned),
-        }
-    }
-
-    /// Requests the cancellation of a saga, from whatever replica.
-    pub async fn cancel(
-        &self,
-        pool: &PgPool,
-        saga_id: Uuid,
-        by: &str,
-        reason: Option<&str>,
-    ) -> sqlx::Result<CancelVerdict> {
-        let data = json!({ "by": by, "reason": reason }).to_string();
-        let verdict = inbox::cancel(pool, saga_id, &data).await?;
-        if verdict == CancelVerdict::Requested {
-            self.hint(pool, saga_id).await;
-        }
-        Ok(verdict)
-    }
-
-    /// Asks for the next attempt of a waiting saga now. False when it does not wait.
-    pub async fn retry(
-        &self,
-        pool: &PgPool,
-        saga_id: Uuid,
-        by: &str,
-        reason: Option<&str>,
-    ) -> sqlx::Result<bool> {
-        let data = json!({ "by": by, "reason": reason }).to_string();
-        let accepted = inbox::retry(pool, saga_id, &data).await?;
-        if accepted {
-            self.hint(pool, saga_id).await;
-        }
-        Ok(accepted)
-    }
-
-    /// Tells the owner to look. What was asked for is durable, and found at the next tick in any case.
-    async fn hint(&self, pool: &PgPool, saga_id: Uuid) {
-        if self.core.ownership.epoch(bucket_of(saga_id)).is_some() {
-            self.core.look_now.notify_one();
-        } else if let Err(error) = inbox::hint(pool, CHANNEL).await {
-            tracing::debug!(%error, "a hint was not sent");
         }
     }
 

@@ -3,8 +3,10 @@
 //! [`State::apply`] is the one place where states change. Recovery, the history view, tests and the
 //! running engine all fold the same lines through it, so there is no second code path for crashes.
 
+mod apply;
 mod state;
 mod step;
+mod wait;
 
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use serde_json::value::RawValue;
 pub use self::{
     state::{Direction, Illegal, Kind, Shape, State},
     step::{Compensation, Progress, StepState},
+    wait::{Paused, Settlement, Signal, Wait},
 };
 
 /// A step's place in its plan, from 0.
@@ -35,6 +38,10 @@ pub enum Event {
     AttemptFailed { step: StepIndex, attempt: u32, detail: String, retry_in_ms: u64 },
     /// The last attempt ended in doubt: the step may have happened.
     StepGivenUp { step: StepIndex, attempt: u32, detail: String },
+    /// The step suspended: it is called again when its time has come, or a signal it waits for.
+    StepWaiting { step: StepIndex, attempt: u32, wait: Wait },
+    /// The time that the step waited for has come.
+    TimerFired { step: StepIndex, attempt: u32 },
     /// A person is needed (`reason`); attempts go on.
     Parked { step: StepIndex, attempt: u32, reason: String, detail: String, retry_in_ms: u64 },
     /// Somebody asked for the cancellation, and it was accepted.
@@ -52,6 +59,17 @@ pub enum Event {
     CrashLoop { takeovers: u32 },
     /// An operator asked for the next attempt now.
     RetryRequested { by: String, reason: Option<String> },
+    /// A signal came, whether or not anything waits for it. `key` tells repetitions of one apart from others.
+    SignalReceived { name: String, key: Option<String>, by: String, data: Arc<RawValue> },
+    /// No step is begun any more. What is left of the wait at hand stands still.
+    Paused { by: String, reason: Option<String>, at_ms: i64, left_ms: Option<u64> },
+    /// Steps are begun again; what was left of the wait at hand runs on until then. What the saga has in all
+    /// is longer by the time it was paused.
+    Resumed { by: String, reason: Option<String>, until_ms: Option<i64>, paused_ms: u64 },
+    /// A person told what became of a step or a compensation that needed one.
+    Settled { step: StepIndex, attempt: u32, settlement: Settlement, by: String, reason: String },
+    /// The time that the saga as a whole has is over.
+    DeadlinePassed,
     /// The end, for ever.
     Closed { status: String, reason: Option<String> },
 }

@@ -7,11 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     EngineSettings,
+    decide::{Action, decide},
     definition::Plan,
-    event::{Direction, Event, Shape, State},
+    event::{Direction, Event, Progress, Shape, State},
     history::{HistoryError, to_sqlx},
     journal::read::{JournalLine, SagaRow},
+    wait::FOREVER,
 };
+
+/// How far two clocks may be apart.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
 
 /// What the lines so far add up to.
 #[derive(Debug, Clone)]
@@ -31,10 +36,14 @@ pub struct Fold {
     pub due_at: Option<Timestamp>,
     /// Whether that wait is long enough to be slept through, as a row with a time to wake.
     is_suspended: bool,
+    /// Whether the end of that wait is a time of the clock rather than a time after the last line.
+    is_by_clock: bool,
+    has_deadline: bool,
     shape: Arc<[Shape]>,
     labels: Vec<Option<&'static str>>,
     horizon: SignedDuration,
     crash_loop_wait: SignedDuration,
+    forever: SignedDuration,
 }
 
 impl Fold {
@@ -49,10 +58,13 @@ impl Fold {
             at: None,
             due_at: None,
             is_suspended: false,
+            is_by_clock: false,
+            has_deadline: plan.deadline.is_some(),
             shape: plan.shape.clone(),
             labels: plan.steps.iter().map(|it| it.label_done).collect(),
             horizon: signed(settings.horizon),
             crash_loop_wait: signed(settings.crash_loop_wait),
+            forever: signed(FOREVER),
         }
     }
 
@@ -74,24 +86,57 @@ impl Fold {
             }
             Event::StepReached { label, .. } => self.label = label,
             Event::Closed { status, reason } => (self.label, self.closed_reason) = (status, reason),
-            Event::CancelRequested { .. } | Event::RetryRequested { .. } => self.version += 1,
+            Event::CancelRequested { .. }
+            | Event::RetryRequested { .. }
+            | Event::SignalReceived { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Settled { .. } => self.version += 1,
             _ => {}
         }
         Ok(())
     }
 
     fn wait(&mut self, event: &Event, at: Timestamp) {
-        let wait = match event {
-            Event::AttemptFailed { retry_in_ms, .. }
-            | Event::CompensationFailed { retry_in_ms, .. }
-            | Event::Parked { retry_in_ms, .. } => {
-                Some(SignedDuration::from_millis(i64::try_from(*retry_in_ms).unwrap_or(i64::MAX)))
+        let in_ms = |ms: u64| SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX));
+        let after = |it: SignedDuration| Some(at.checked_add(it).unwrap_or(Timestamp::MAX));
+        let action = decide(&self.shape, &self.state);
+        self.due_at = match (&action, event) {
+            (Action::Wait { .. }, _) => {
+                let at = |it| Timestamp::from_millisecond(it).ok();
+                self.state.waits_until_ms().map_or_else(|| after(self.forever), at)
             }
-            Event::CrashLoop { .. } => Some(self.crash_loop_wait),
+            (Action::Pause, _) => after(self.forever),
+            (_, Event::AttemptFailed { retry_in_ms, .. })
+            | (_, Event::CompensationFailed { retry_in_ms, .. })
+            | (_, Event::Parked { retry_in_ms, .. }) => after(in_ms(*retry_in_ms)),
+            (_, Event::CrashLoop { .. }) => after(self.crash_loop_wait),
+            (_, Event::SignalReceived { .. }) if !self.ends_a_wait() => self.due_at,
+            (_, Event::Resumed { until_ms, .. }) => {
+                until_ms.and_then(|it| Timestamp::from_millisecond(it).ok())
+            }
             _ => None,
         };
-        self.due_at = wait.map(|it| at.checked_add(it).unwrap_or(Timestamp::MAX));
-        self.is_suspended = wait.is_some_and(|it| it > self.horizon);
+        self.is_by_clock = matches!(action, Action::Wait { .. } | Action::Pause)
+            || matches!(event, Event::SignalReceived { .. } | Event::Resumed { .. });
+        self.is_suspended = self.due_at.is_some_and(|it| it.duration_since(at) > self.horizon);
+    }
+
+    /// Whether the step at hand goes on because of what was just received.
+    fn ends_a_wait(&self) -> bool {
+        let at_hand = self.state.steps.get(usize::from(self.state.cursor));
+        at_hand.is_some_and(|it| it.progress == Progress::Waiting)
+    }
+
+    /// Whether a row that wakes then agrees with the journal. A wait until a time of the clock wakes where the
+    /// replica believes that time to be, and a saga that has a deadline not later than that: whoever wakes early
+    /// looks at the clock and waits on.
+    pub(super) fn agrees_with(&self, wake_at: Option<Timestamp>) -> bool {
+        let is_early_enough = || {
+            let latest = self.due_at.and_then(|it| it.checked_add(CLOCKS_APART).ok());
+            wake_at.zip(latest).is_some_and(|(it, latest)| it <= latest)
+        };
+        wake_at == self.due_at || (self.is_by_clock || self.has_deadline) && is_early_enough()
     }
 
     /// The final status, once it is closed.

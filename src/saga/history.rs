@@ -1,13 +1,16 @@
 //! The read side: a saga as its journal tells it, with times.
 
-use jiff::{SignedDuration, Timestamp};
+mod trace;
+
+use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::trace::{Trace, step_view};
 use super::{
     definition::Plan,
-    event::{Compensation, Direction, Event, Illegal, Kind, Progress, Shape, State},
+    event::{Direction, Event, Illegal, Paused, Signal, State, Wait},
     journal::read::{JournalLine, SagaRow},
     line::Unreadable,
 };
@@ -51,6 +54,8 @@ pub struct StepView {
     pub last_error: Option<String>,
     /// When it is tried again.
     pub next_attempt_at: Option<Timestamp>,
+    /// What it waits for, while it is suspended for a time or a signal.
+    pub wait: Option<Wait>,
     /// What it left in the journal.
     pub output: Option<Value>,
     /// Its compensation, if one was begun or is due.
@@ -87,6 +92,10 @@ pub struct SagaView {
     pub closed_at: Option<Timestamp>,
     /// Who asked for the cancellation, if anybody did.
     pub cancelled_by: Option<String>,
+    /// Who paused it, while it is.
+    pub paused: Option<Paused>,
+    /// What it was told, in order.
+    pub signals: Vec<Signal>,
 }
 
 /// A journal that cannot be read.
@@ -101,17 +110,6 @@ pub enum HistoryError {
     /// Lines that do not add up.
     #[error(transparent)]
     Illegal(#[from] Illegal),
-}
-
-/// What the fold remembers of one step besides its state.
-#[derive(Default, Clone)]
-struct Trace {
-    started_at: Option<Timestamp>,
-    ended_at: Option<Timestamp>,
-    error: Option<String>,
-    next_at: Option<Timestamp>,
-    compensation_error: Option<String>,
-    compensation_next_at: Option<Timestamp>,
 }
 
 impl SagaView {
@@ -134,6 +132,10 @@ impl SagaView {
                     (input, started_at) = (Some(json.get().to_owned()), Some(at));
                 }
                 Event::Closed { .. } => closed_at = Some(at),
+                Event::Resumed { until_ms, .. } => {
+                    let at_hand = traces.get_mut(usize::from(state.cursor));
+                    at_hand.into_iter().for_each(|it| it.wait(*until_ms));
+                }
                 // The next attempt starts now.
                 Event::TakenUp { .. } | Event::RetryRequested { .. } => {
                     for trace in &mut traces {
@@ -163,7 +165,9 @@ impl SagaView {
             input: input.ok_or(HistoryError::Empty)?,
             started_at: started_at.ok_or(HistoryError::Empty)?,
             closed_at,
-            cancelled_by: state.cancelled_by.clone(),
+            cancelled_by: state.cancelled_by,
+            paused: state.paused,
+            signals: state.signals,
             row,
         })
     }
@@ -171,115 +175,6 @@ impl SagaView {
     /// The step with this name.
     pub fn step(&self, name: &str) -> Option<&StepView> {
         self.steps.iter().find(|it| it.name == name)
-    }
-}
-
-impl Trace {
-    /// An attempt begins without a line of its own. What is due and in memory, which is to say that its row
-    /// is not suspended, runs.
-    fn begin_what_is_due(&mut self, row: &SagaRow) {
-        let read_at = row.read_at.to_jiff();
-        let has_begun = |next_at: &Timestamp| row.wake_at.is_none() && *next_at <= read_at;
-        self.next_at = self.next_at.filter(|it| !has_begun(it));
-        self.compensation_next_at = self.compensation_next_at.filter(|it| !has_begun(it));
-    }
-
-    fn note(&mut self, event: &Event, at: Timestamp, backward: bool) {
-        let after =
-            |ms: u64| at + SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX / 2));
-        match event {
-            Event::StepDone { .. } => (self.ended_at, self.next_at) = (Some(at), None),
-            Event::StepRefused { detail, .. } | Event::StepGivenUp { detail, .. } => {
-                (self.ended_at, self.next_at) = (Some(at), None);
-                self.error = Some(detail.clone());
-            }
-            Event::AttemptFailed { detail, retry_in_ms, .. } => {
-                self.error = Some(detail.clone());
-                self.next_at = Some(after(*retry_in_ms));
-            }
-            Event::Parked { detail, retry_in_ms, .. } if !backward => {
-                self.error = Some(detail.clone());
-                self.next_at = Some(after(*retry_in_ms));
-            }
-            Event::CompensationFailed { detail, retry_in_ms, .. }
-            | Event::Parked { detail, retry_in_ms, .. } => {
-                self.compensation_error = Some(detail.clone());
-                self.compensation_next_at = Some(after(*retry_in_ms));
-            }
-            Event::CompensationDone { .. } => self.compensation_next_at = None,
-            _ => {}
-        }
-    }
-}
-
-fn step_view(
-    state: &State,
-    (index, shape): (usize, &Shape),
-    trace: Trace,
-    is_suspended: bool,
-) -> StepView {
-    let step = &state.steps[index];
-    let forward = state.direction == Direction::Forward;
-    let is_at_hand = forward && usize::from(state.cursor) == index;
-    let status = match step.progress {
-        Progress::Done => StepStatus::Done,
-        Progress::Refused => StepStatus::Refused,
-        Progress::GivenUp if shape.kind == Kind::BestEffort => StepStatus::GivenUp,
-        Progress::GivenUp => StepStatus::InDoubt,
-        Progress::Pending | Progress::Open
-            if is_at_hand && (is_suspended || trace.next_at.is_some()) =>
-        {
-            StepStatus::Waiting
-        }
-        Progress::Pending | Progress::Open if is_at_hand => StepStatus::Running,
-        Progress::Open => StepStatus::InDoubt,
-        Progress::Pending if forward => StepStatus::Pending,
-        Progress::Pending => StepStatus::Skipped,
-    };
-    let running = u32::from(status == StepStatus::Running);
-    let json = |raw: &Option<std::sync::Arc<serde_json::value::RawValue>>| {
-        raw.as_ref().and_then(|it| serde_json::from_str(it.get()).ok())
-    };
-    let status_back = compensation_status(state, index, &trace, is_suspended);
-    let compensation = status_back.map(|status| CompensationView {
-        status,
-        attempts: step.compensation_attempts + u32::from(status == StepStatus::Running),
-        last_error: trace.compensation_error,
-        next_attempt_at: trace.compensation_next_at,
-        output: json(&step.compensation_output),
-    });
-    StepView {
-        name: shape.name,
-        status,
-        attempts: step.attempts + running,
-        started_at: trace.started_at,
-        ended_at: trace.ended_at,
-        last_error: trace.error,
-        next_attempt_at: trace.next_at.filter(|_| is_at_hand),
-        output: json(&step.output),
-        compensation,
-    }
-}
-
-fn compensation_status(
-    state: &State,
-    index: usize,
-    trace: &Trace,
-    is_suspended: bool,
-) -> Option<StepStatus> {
-    let step = &state.steps[index];
-    if step.compensation == Compensation::Done {
-        return Some(StepStatus::Done);
-    }
-    if !matches!(state.direction, Direction::Backward(_)) {
-        return None;
-    }
-    match step.progress {
-        Progress::Pending => None,
-        Progress::Refused if !step.in_doubt => None,
-        _ if state.compensating() != Some(index) => Some(StepStatus::Pending),
-        _ if is_suspended || trace.compensation_next_at.is_some() => Some(StepStatus::Waiting),
-        _ => Some(StepStatus::Running),
     }
 }
 

@@ -1,8 +1,10 @@
 //! How an [`Event`] stands in the journal: a kind, a step's name, an attempt, and JSON.
 
+mod data;
+
 use std::sync::Arc;
 
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
 use super::event::{Event, Shape, StepIndex};
 
@@ -20,14 +22,17 @@ pub struct Line {
 }
 
 /// Every kind of line, in the order of a saga's life. A closed set: part of the API.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 22] = [
     "started",
     "step_reached",
     "step_done",
     "step_refused",
     "attempt_failed",
     "step_given_up",
+    "step_waiting",
+    "timer_fired",
     "parked",
+    "settled",
     "cancel_requested",
     "compensating",
     "compensation_done",
@@ -35,6 +40,10 @@ pub const KINDS: [&str; 15] = [
     "taken_up",
     "crash_loop",
     "retry_requested",
+    "signal_received",
+    "paused",
+    "resumed",
+    "deadline_passed",
     "closed",
 ];
 
@@ -56,6 +65,9 @@ impl Event {
             Self::StepRefused { .. } => "step_refused",
             Self::AttemptFailed { .. } => "attempt_failed",
             Self::StepGivenUp { .. } => "step_given_up",
+            Self::StepWaiting { .. } => "step_waiting",
+            Self::TimerFired { .. } => "timer_fired",
+            Self::Settled { .. } => "settled",
             Self::Parked { .. } => "parked",
             Self::CancelRequested { .. } => "cancel_requested",
             Self::Compensating { .. } => "compensating",
@@ -64,6 +76,10 @@ impl Event {
             Self::TakenUp { .. } => "taken_up",
             Self::CrashLoop { .. } => "crash_loop",
             Self::RetryRequested { .. } => "retry_requested",
+            Self::SignalReceived { .. } => "signal_received",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
+            Self::DeadlinePassed => "deadline_passed",
             Self::Closed { .. } => "closed",
         }
     }
@@ -80,6 +96,9 @@ impl Event {
             | Self::StepRefused { step, attempt, .. }
             | Self::AttemptFailed { step, attempt, .. }
             | Self::StepGivenUp { step, attempt, .. }
+            | Self::StepWaiting { step, attempt, .. }
+            | Self::TimerFired { step, attempt }
+            | Self::Settled { step, attempt, .. }
             | Self::Parked { step, attempt, .. }
             | Self::CompensationDone { step, attempt, .. }
             | Self::CompensationFailed { step, attempt, .. } => Some((*step, *attempt)),
@@ -89,6 +108,10 @@ impl Event {
             | Self::TakenUp { .. }
             | Self::CrashLoop { .. }
             | Self::RetryRequested { .. }
+            | Self::SignalReceived { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::DeadlinePassed
             | Self::Closed { .. } => None,
         }
     }
@@ -100,40 +123,7 @@ impl Event {
             kind: self.kind(),
             step: step.and_then(|it| shape.get(usize::from(it))).map(|it| it.name),
             attempt: attempt.and_then(|it| i32::try_from(it).ok()),
-            data: self.data(),
-        }
-    }
-
-    fn data(&self) -> String {
-        match self {
-            Self::Started { input } => input.get().to_owned(),
-            Self::StepDone { output, .. } | Self::CompensationDone { output, .. } => {
-                output.get().to_owned()
-            }
-            Self::StepReached { label, .. } => json!({ "label": label }).to_string(),
-            Self::StepRefused { code, detail, in_doubt, .. } => {
-                json!({ "code": code, "detail": detail, "in_doubt": in_doubt }).to_string()
-            }
-            Self::AttemptFailed { detail, retry_in_ms, .. }
-            | Self::CompensationFailed { detail, retry_in_ms, .. } => {
-                json!({ "detail": detail, "retry_in_ms": retry_in_ms }).to_string()
-            }
-            Self::StepGivenUp { detail, .. } => json!({ "detail": detail }).to_string(),
-            Self::Parked { reason, detail, retry_in_ms, .. } => {
-                json!({ "reason": reason, "detail": detail, "retry_in_ms": retry_in_ms })
-                    .to_string()
-            }
-            Self::CancelRequested { by, reason } | Self::RetryRequested { by, reason } => {
-                json!({ "by": by, "reason": reason }).to_string()
-            }
-            Self::Compensating { cause } => json!({ "cause": cause }).to_string(),
-            Self::TakenUp { replica, handed_over } => {
-                json!({ "replica": replica, "handed_over": handed_over }).to_string()
-            }
-            Self::CrashLoop { takeovers } => json!({ "takeovers": takeovers }).to_string(),
-            Self::Closed { status, reason } => {
-                json!({ "status": status, "reason": reason }).to_string()
-            }
+            data: data::of(self),
         }
     }
 
@@ -165,68 +155,9 @@ impl Event {
         }
         let data: Value = serde_json::from_str(data).map_err(|_| unreadable())?;
         let event = match (index, number) {
-            (Some(step), Some(attempt)) => read_step(kind, step, attempt, &data),
-            _ => read_saga(kind, &data),
+            (Some(step), Some(attempt)) => data::read_step(kind, step, attempt, &data),
+            _ => data::read_saga(kind, &data),
         };
         event.ok_or_else(unreadable)
     }
-}
-
-fn text(data: &Value, key: &str) -> Option<String> {
-    data.get(key)?.as_str().map(str::to_owned)
-}
-
-fn read_step(kind: &str, step: StepIndex, attempt: u32, data: &Value) -> Option<Event> {
-    let detail = || text(data, "detail");
-    let retry_in_ms = || data.get("retry_in_ms")?.as_u64();
-    Some(match kind {
-        "step_reached" => Event::StepReached { step, attempt, label: text(data, "label")? },
-        "step_refused" => Event::StepRefused {
-            step,
-            attempt,
-            code: text(data, "code")?,
-            detail: detail()?,
-            // Lines from before it was said fold as they did: nothing of the step was taken back then.
-            in_doubt: data.get("in_doubt").and_then(Value::as_bool).unwrap_or(false),
-        },
-        "attempt_failed" => {
-            Event::AttemptFailed { step, attempt, detail: detail()?, retry_in_ms: retry_in_ms()? }
-        }
-        "step_given_up" => Event::StepGivenUp { step, attempt, detail: detail()? },
-        "parked" => Event::Parked {
-            step,
-            attempt,
-            reason: text(data, "reason")?,
-            detail: detail()?,
-            retry_in_ms: retry_in_ms()?,
-        },
-        "compensation_failed" => Event::CompensationFailed {
-            step,
-            attempt,
-            detail: detail()?,
-            retry_in_ms: retry_in_ms()?,
-        },
-        _ => return None,
-    })
-}
-
-fn read_saga(kind: &str, data: &Value) -> Option<Event> {
-    Some(match kind {
-        "cancel_requested" => {
-            Event::CancelRequested { by: text(data, "by")?, reason: text(data, "reason") }
-        }
-        "compensating" => Event::Compensating { cause: text(data, "cause")? },
-        "taken_up" => Event::TakenUp {
-            replica: text(data, "replica")?,
-            handed_over: data.get("handed_over").and_then(Value::as_bool).unwrap_or(false),
-        },
-        "crash_loop" => Event::CrashLoop {
-            takeovers: data.get("takeovers")?.as_u64().and_then(|it| u32::try_from(it).ok())?,
-        },
-        "retry_requested" => {
-            Event::RetryRequested { by: text(data, "by")?, reason: text(data, "reason") }
-        }
-        "closed" => Event::Closed { status: text(data, "status")?, reason: text(data, "reason") },
-        _ => return None,
-    })
 }

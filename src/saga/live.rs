@@ -1,11 +1,10 @@
 //! The sagas in the memory of this replica.
 
+mod at_gate;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -17,7 +16,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::journal::{bucket_of, inbox::Item};
+use super::journal::{
+    bucket_of,
+    inbox::{Item, Request},
+};
 
 /// What the rest of the engine sees of a saga in memory.
 #[derive(Debug, Default)]
@@ -74,6 +76,16 @@ impl Live {
         std::mem::take(&mut lock(&self.inbox).waiting)
     }
 
+    /// Takes what arrived and needs no attempt to end: everything before the first request that does.
+    pub(super) fn take_notes(&self) -> Vec<Item> {
+        let mut inbox = lock(&self.inbox);
+        let ends = |it: &Item| {
+            !matches!(it.request(), Some(Request::Signal | Request::Pause | Request::Resume))
+        };
+        let notes = inbox.waiting.iter().position(ends).unwrap_or(inbox.waiting.len());
+        inbox.waiting.drain(..notes).collect()
+    }
+
     /// Whether anything waits.
     pub(super) fn has_items(&self) -> bool {
         !lock(&self.inbox).waiting.is_empty()
@@ -94,24 +106,9 @@ impl Live {
         lock(&self.alone).take();
     }
 
-    /// Stands at a gate for as long as the answer lives.
-    pub(super) fn wait_at_gate(&self) -> AtGate<'_> {
-        self.at_gate.store(true, Ordering::Release);
-        AtGate(self)
-    }
-
     /// How far the running attempt has come.
     pub(super) fn set_progress(&self, progress: Option<Value>) {
         *lock(&self.progress) = progress;
-    }
-}
-
-/// A saga's stand at a gate.
-pub(super) struct AtGate<'a>(&'a Live);
-
-impl Drop for AtGate<'_> {
-    fn drop(&mut self) {
-        self.0.at_gate.store(false, Ordering::Release);
     }
 }
 
@@ -200,11 +197,6 @@ impl LiveSagas {
         let live = lock(&self.sagas).get(&saga_id).cloned()?;
         let progress = lock(&live.progress);
         progress.clone()
-    }
-
-    /// Whether a saga stands at a gate, if it is here.
-    pub(super) fn waits_at_gate(&self, saga_id: Uuid) -> Option<bool> {
-        lock(&self.sagas).get(&saga_id).map(|it| it.at_gate.load(Ordering::Acquire))
     }
 
     /// Hands items to the sagas they are for, and returns the ids of those that are not here.

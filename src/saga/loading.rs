@@ -19,6 +19,7 @@ use super::{
     lease::as_ms,
     live::{Arrival, Presence},
     runner::{Running, SET_ASIDE_FOR},
+    wait,
 };
 
 impl<E: Send + Sync + 'static> Core<E> {
@@ -190,7 +191,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                     tracing::error!(saga_id = %row.saga_id, reason, "a saga cannot be taken up");
                     let (fence, wait) = (self.ownership.fence(), as_ms(SET_ASIDE_FOR));
                     let (saga_id, attention) = (row.saga_id, "journal_unreadable");
-                    load::set_aside(&self.drive, &fence, saga_id, attention, wait).await?;
+                    load::suspend(&self.drive, &fence, saga_id, Some(attention), wait).await?;
                 }
             }
         }
@@ -218,6 +219,9 @@ impl<E: Send + Sync + 'static> Core<E> {
         }
         let input = input.ok_or("its journal is empty")?;
         let (saga_id, label) = (row.saga_id, Cow::Owned(row.label.clone()));
-        Ok(Running { saga_id, plan, input, state: Arc::new(state), label, presence })
+        let (state, clock) = (Arc::new(state), self.clock.clone());
+        let deadline_ms = wait::deadline_ms(&plan, saga_id, &input);
+        let due = None;
+        Ok(Running { saga_id, plan, input, state, label, presence, clock, deadline_ms, due })
     }
 }

@@ -25,6 +25,7 @@
 //! one guarded update and leaves a row in the **inbox**; whoever commits first, that update or the pivot, wins.
 
 mod attempt;
+mod clock;
 pub mod decide;
 pub mod definition;
 mod draft;
@@ -46,12 +47,14 @@ mod meters;
 pub mod past;
 mod process;
 mod reads;
+mod requests;
 mod runner;
 pub mod step;
 mod takeover;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod wait;
 mod wire;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -61,6 +64,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
+    clock::Clock,
     definition::Plan,
     feed::Feed,
     journal::Journal,
@@ -71,7 +75,8 @@ use self::{
 pub use self::{
     definition::{Close, Ending, Saga},
     engine::{Engine, EngineBuilder, StartError, Started},
-    journal::{Applied, Apply, Entry, Refusal},
+    event::Wait,
+    journal::{Applied, Apply, Asked, Entry, Refusal},
     step::{Cx, Done, Lane, Policy, Step, StepError},
 };
 
@@ -141,6 +146,7 @@ pub(crate) struct Core<E> {
     /// One at a time: sagas that may have killed their replicas, until they have survived for a while.
     alone: Arc<Semaphore>,
     look_now: Notify,
+    clock: Clock,
     tasks: TaskTracker,
     /// No new work: tasks end at their next rest.
     drain: CancellationToken,

@@ -205,7 +205,7 @@ fn differences(fold: &Fold, stored: &Stored) -> Vec<Difference> {
     let read_at = row.read_at.to_jiff();
     let wake_at = row.wake_at.map(|it| it.to_jiff());
     let is_woken = fold.may_be_awake(read_at) || !stored.waiting.is_empty();
-    if wake_at != fold.due_at && (wake_at.is_some() || !is_woken) {
+    if !fold.agrees_with(wake_at) && (wake_at.is_some() || !is_woken) {
         compare("wake_at", json!(fold.due_at), json!(wake_at));
     }
     found

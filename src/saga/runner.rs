@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Core,
+    clock::Clock,
     decide::{Action, decide},
     definition::{Input, Plan},
     draft::Draft,
@@ -19,6 +20,7 @@ use super::{
     limits::Way,
     live::{Arrival, Presence},
     step::StepError,
+    wait::FOREVER,
 };
 
 /// From this attempt on a failing compensation parks the saga; attempts go on.
@@ -37,6 +39,11 @@ pub(super) struct Running<E> {
     pub state: Arc<State>,
     pub label: Cow<'static, str>,
     pub presence: Presence,
+    pub clock: Clock,
+    /// When the time is over that it has as a whole, pauses not counted, in milliseconds since 1970.
+    pub deadline_ms: Option<i64>,
+    /// Until when it waits, where that is known in memory.
+    pub due: Option<Instant>,
 }
 
 /// Whether a task goes on after a turn.
@@ -68,6 +75,7 @@ impl<E: Send + Sync + 'static> Core<E> {
     ) {
         let live = running.presence.live.clone();
         if !due_in.is_zero() {
+            running.due = Some(Instant::now() + due_in);
             tokio::select! {
                 () = live.lost.cancelled() => return,
                 () = self.drain.cancelled() => return,
@@ -105,13 +113,18 @@ impl<E: Send + Sync + 'static> Core<E> {
     pub(super) async fn turn(&self, running: &mut Running<E>) -> Turn {
         let items = running.presence.live.take_inbox();
         if !items.is_empty() {
-            // Alone in its commit: whatever follows from it and is refused, this stays said.
-            let mut draft = Draft::new(running);
-            draft.take(&items);
-            return self.submit(running, draft).await;
+            return self.take(running, &items).await;
+        }
+        if let Some(turn) = self.hold_back(running).await {
+            return turn;
         }
         let draft = match decide(&running.plan.shape, &running.state) {
             Action::Rest => return Turn::Rests,
+            Action::Pause => return self.wait_on(running, FOREVER).await,
+            Action::Wait { step } => match self.call_when_due(running, step) {
+                Ok(draft) => draft,
+                Err(wait) => return self.wait_on(running, wait).await,
+            },
             Action::TurnBack { .. } | Action::Close => {
                 let mut draft = Draft::new(running);
                 draft.settle(running);
@@ -126,7 +139,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                     Ok(answer) => answer,
                     Err(turn) => return turn,
                 };
-                pass.ended(&answer, running.presence.live.has_cancel());
+                pass.ended(&answer, running.is_cut_off());
                 drop(pass);
                 // On top of what was written while it ran (`Cx::reached`).
                 let mut draft = Draft::new(running);
@@ -155,7 +168,7 @@ impl<E: Send + Sync + 'static> Core<E> {
 
     /// Writes a draft and follows its verdict. What is refused is written as a refusal of the step, and
     /// what then is refused still parks the saga.
-    async fn submit(&self, running: &mut Running<E>, mut draft: Draft<E>) -> Turn {
+    pub(super) async fn submit(&self, running: &mut Running<E>, mut draft: Draft<E>) -> Turn {
         let mut is_answer = !running.is_going_back();
         loop {
             let (at_hand, wait, base) = (draft.at_hand(), draft.wait(), draft.take_base());
@@ -192,7 +205,8 @@ impl<E: Send + Sync + 'static> Core<E> {
     }
 
     /// Goes on, now or after a wait.
-    async fn rest(&self, running: &Running<E>, wait: Option<Duration>) -> Turn {
+    async fn rest(&self, running: &mut Running<E>, wait: Option<Duration>) -> Turn {
+        running.due = wait.map(|it| Instant::now() + it);
         match wait {
             Some(wait) if wait > self.settings.horizon => Turn::Rests,
             Some(wait) => self.pause(running, wait).await,
@@ -232,7 +246,7 @@ impl<E: Send + Sync + 'static> Core<E> {
     async fn set_aside(&self, running: &Running<E>) -> Turn {
         let (wait, attention) = (as_ms(SET_ASIDE_FOR), "transition_impossible");
         let (fence, saga_id) = (self.ownership.fence(), running.saga_id);
-        match load::set_aside(&self.drive, &fence, saga_id, attention, wait).await {
+        match load::suspend(&self.drive, &fence, saga_id, Some(attention), wait).await {
             Ok(()) => Turn::Rests,
             Err(error) => {
                 tracing::warn!(%error, saga_id = %running.saga_id, "could not set a saga aside");
@@ -242,7 +256,7 @@ impl<E: Send + Sync + 'static> Core<E> {
     }
 
     /// Waits in memory for less than the horizon.
-    async fn pause(&self, running: &Running<E>, wait: Duration) -> Turn {
+    pub(super) async fn pause(&self, running: &Running<E>, wait: Duration) -> Turn {
         let live = &running.presence.live;
         if live.has_items() {
             return Turn::Again;

@@ -2,13 +2,14 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    event::State,
+    event::{Signal, State, Wait},
     wire::{Mouth, Report, wire},
 };
 
@@ -70,21 +71,34 @@ pub trait Step: Send + Sync + 'static {
     }
 }
 
-/// What a step or a compensation leaves behind.
+/// What a step or a compensation leaves behind, or what it waits for.
 #[derive(Debug)]
 pub struct Done<O, E> {
-    /// Written to the journal.
-    pub output: O,
-    /// Applied in the commit that journals the output.
+    pub(super) left: Left<O>,
+    /// Applied in the commit that journals it.
     pub effects: Vec<E>,
     /// The lane that commit takes.
     pub lane: Lane,
 }
 
+/// What goes into the journal.
+#[derive(Debug)]
+pub(super) enum Left<O> {
+    Output(O),
+    Waits(Wait),
+}
+
 impl<O, E> Done<O, E> {
     /// An output without effects.
     pub fn new(output: O) -> Self {
-        Self { output, effects: Vec::new(), lane: Lane::Own }
+        Self { left: Left::Output(output), effects: Vec::new(), lane: Lane::Own }
+    }
+
+    /// Not done yet: the saga is suspended until a time or a signal comes, which costs a row and nothing
+    /// else. Then the step is called again, with the same key and as the same attempt; [`Cx::timed_out`]
+    /// and [`Cx::signals`] tell what came. Only for steps: a compensation that waits is tried again.
+    pub fn waiting(wait: Wait) -> Self {
+        Self { left: Left::Waits(wait), effects: Vec::new(), lane: Lane::Own }
     }
 
     /// Adds an effect on rows that no other saga touches.
@@ -213,6 +227,8 @@ pub struct Cx {
     pub step: &'static str,
     /// From 1; rises over retries and takeovers, so it never comes twice for one step.
     pub attempt: u32,
+    /// The time, by the database's clock.
+    pub now: Timestamp,
     pub(super) state: Arc<State>,
     pub(super) mouth: Mouth,
 }
@@ -221,7 +237,7 @@ impl Cx {
     /// A stand-alone context, for calling a participant outside a saga and in tests.
     pub fn detached(saga_id: Uuid, step: &'static str) -> Self {
         let state = Arc::new(State::default());
-        Self { saga_id, step, attempt: 1, state, mouth: wire().0 }
+        Self { saga_id, step, attempt: 1, now: Timestamp::now(), state, mouth: wire().0 }
     }
 
     /// The idempotency key: the same for every attempt at this step of this saga.
@@ -233,6 +249,17 @@ impl Cx {
     /// not been done, or its output does not decode.
     pub fn output<S: Step>(&self) -> Option<S::Output> {
         serde_json::from_str(self.state.output(S::NAME)?).ok()
+    }
+
+    /// Whether the time that this step waited for has come.
+    pub fn timed_out(&self) -> bool {
+        self.state.named(self.step).is_some_and(|it| it.is_time_over)
+    }
+
+    /// The signals of a name that the saga has received so far, in order; also those from before anything
+    /// waited for them.
+    pub fn signals(&self, name: &str) -> impl DoubleEndedIterator<Item = &Signal> {
+        self.state.signals.iter().filter(move |it| it.name == name)
     }
 
     /// Tells the engine that the attempt is alive, and how far it has come.

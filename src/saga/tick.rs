@@ -36,6 +36,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         let (boot_id, ours) = (self.ownership.boot_id(), self.ownership.buckets());
         let horizon = as_ms(self.settings.horizon);
         let outlook = lease::look(&self.drive, boot_id, &ours, horizon).await?;
+        self.clock.set(outlook.now_ms);
         metrics::gauge!("crema_buckets_owned").set(ours.len() as f64);
         metrics::gauge!("crema_sagas_live").set(self.live.len() as f64);
         metrics::gauge!("crema_orders_parked").set(outlook.parked as f64);
@@ -134,7 +135,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         self.limits.note_who_stands();
         self.live.lose(buckets, self.settings.handover_timeout).await;
         let stood = self.limits.take_who_stood(buckets, !self.drain.is_cancelled());
-        if let Err(error) = load::suspend(&self.drive, &self.ownership.fence(), &stood).await {
+        if let Err(error) = load::suspend_all(&self.drive, &self.ownership.fence(), &stood).await {
             tracing::warn!(%error, "sagas that waited at a gate count as under way");
         }
         self.ownership.give_up(buckets);

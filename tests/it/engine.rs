@@ -21,3 +21,4 @@ mod rig;
 mod sagas;
 mod toys;
 mod views;
+mod waits;

@@ -19,9 +19,12 @@ impl<E: Send + Sync + 'static> Draft<E> {
                 let is_local = self.plan.steps.get(usize::from(step))?.is_local;
                 is_local.then_some((step, attempt))
             }
-            Action::Compensate { .. } | Action::TurnBack { .. } | Action::Close | Action::Rest => {
-                None
-            }
+            Action::Compensate { .. }
+            | Action::TurnBack { .. }
+            | Action::Wait { .. }
+            | Action::Pause
+            | Action::Close
+            | Action::Rest => None,
         }
     }
 
@@ -44,6 +47,8 @@ impl<E: Send + Sync + 'static> Draft<E> {
             lane: self.lane,
             label: self.label.clone(),
             unless_cancelled: self.unless_cancelled,
+            clock: self.clock.clone(),
+            deadline_ms: self.deadline_ms,
             wait: self.wait,
             closed: self.closed.clone(),
             taken: self.taken.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{Compensation, Event, Progress, StepIndex, StepState};
+use super::{Compensation, Event, Paused, Progress, Signal, StepIndex, StepState};
 
 /// Which way the saga goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,11 +31,19 @@ pub struct State {
     pub cancelled_by: Option<String>,
     /// Why a person is needed, if one is.
     pub attention: Option<String>,
+    /// Who paused it, while it is.
+    pub paused: Option<Paused>,
+    /// Milliseconds for which it was paused so far.
+    pub paused_ms: u64,
+    /// What it was told, in order.
+    pub signals: Vec<Signal>,
+    /// Whether the time that it has as a whole is over.
+    pub is_overdue: bool,
     /// Takeovers from a dead replica since the last line that is none.
     pub takeovers_in_a_row: u32,
     /// One entry a step, in the plan's order.
     pub steps: Vec<StepState>,
-    shape: Arc<[Shape]>,
+    pub(super) shape: Arc<[Shape]>,
 }
 
 /// What a state must know of each step of its plan.
@@ -87,120 +95,14 @@ impl State {
         self.named(name)?.compensation_output.as_deref().map(RawValue::get)
     }
 
+    /// Until when the step at hand waits, in milliseconds since 1970; `None`: not until any time.
+    pub fn waits_until_ms(&self) -> Option<i64> {
+        self.steps.get(usize::from(self.cursor))?.wait.as_ref()?.until_ms
+    }
+
     /// The share of the step with this name.
     pub fn named(&self, name: &str) -> Option<&StepState> {
         self.steps.get(self.shape.iter().position(|it| it.name == name)?)
-    }
-
-    /// Adds one line. What is not listed is illegal and changes nothing.
-    pub fn apply(&mut self, event: &Event) -> Result<(), Illegal> {
-        if matches!(self.direction, Direction::Closed(_))
-            || (self.seq == 0) != matches!(event, Event::Started { .. })
-        {
-            return Err(self.illegal(event));
-        }
-        match event.step() {
-            Some(step) => self.apply_to_step(step, event)?,
-            None => self.apply_to_saga(event)?,
-        }
-        self.seq += 1;
-        match event {
-            Event::TakenUp { handed_over: true, .. } => {}
-            Event::TakenUp { .. } => self.takeovers_in_a_row += 1,
-            _ => self.takeovers_in_a_row = 0,
-        }
-        Ok(())
-    }
-
-    fn apply_to_saga(&mut self, event: &Event) -> Result<(), Illegal> {
-        match (&self.direction, event) {
-            (Direction::Forward, Event::Started { .. }) => {}
-            (_, Event::CancelRequested { by, .. }) => self.cancelled_by = Some(by.clone()),
-            (Direction::Forward, Event::Compensating { cause }) if !self.past_pivot() => {
-                self.direction = Direction::Backward(cause.clone());
-                self.attention = None;
-            }
-            (Direction::Forward, Event::TakenUp { .. }) => {
-                let step = self.steps.get_mut(usize::from(self.cursor));
-                let unsettled =
-                    |it: &&mut StepState| matches!(it.progress, Progress::Pending | Progress::Open);
-                if let Some(step) = step.filter(unsettled) {
-                    (step.progress, step.attempts) = (Progress::Open, step.attempts + 1);
-                    step.in_doubt = true;
-                }
-            }
-            (Direction::Backward(_), Event::TakenUp { .. }) => {
-                let index = self.compensating();
-                if let Some(step) = index.and_then(|it| self.steps.get_mut(it)) {
-                    step.compensation_attempts += 1;
-                }
-            }
-            (_, Event::CrashLoop { .. }) => self.attention = Some("crash_loop".to_owned()),
-            (_, Event::RetryRequested { .. }) => self.attention = None,
-            (_, Event::Closed { status, .. }) if self.is_at_its_end() => {
-                self.direction = Direction::Closed(status.clone());
-                self.attention = None;
-            }
-            _ => return Err(self.illegal(event)),
-        }
-        Ok(())
-    }
-
-    fn apply_to_step(&mut self, index: StepIndex, event: &Event) -> Result<(), Illegal> {
-        use Progress::{Done, GivenUp, Open, Pending, Refused};
-        let forward = self.direction == Direction::Forward && index == self.cursor;
-        let backward = matches!(self.direction, Direction::Backward(_))
-            && self.compensating() == Some(usize::from(index));
-        let illegal = self.illegal(event);
-        let optional =
-            self.shape.get(usize::from(index)).map(|it| it.kind) == Some(Kind::BestEffort);
-        // Past the pivot there is no way back, so what must be done cannot be settled otherwise.
-        let may_fail = forward && (optional || !self.past_pivot());
-        let Some(step) = self.steps.get_mut(usize::from(index)) else { return Err(illegal) };
-        match (step.progress, event) {
-            (Pending | Open, Event::StepReached { .. }) if forward => step.progress = Open,
-            (Pending | Open, Event::StepDone { attempt, output, .. }) if forward => {
-                (step.progress, step.attempts) = (Done, *attempt);
-                step.output = Some(output.clone());
-                self.cursor += 1;
-                self.attention = None;
-            }
-            (Pending | Open, Event::StepRefused { attempt, code, in_doubt, .. })
-                if may_fail && (step.in_doubt || !in_doubt) =>
-            {
-                (step.progress, step.attempts) = (Refused, *attempt);
-                step.in_doubt = *in_doubt;
-                step.refusal = Some(code.clone());
-                self.cursor += u8::from(optional);
-                self.attention = None;
-            }
-            (Pending | Open, Event::AttemptFailed { attempt, .. }) if forward => {
-                (step.progress, step.attempts, step.in_doubt) = (Open, *attempt, true);
-            }
-            (Pending | Open, Event::StepGivenUp { attempt, .. }) if may_fail => {
-                (step.progress, step.attempts) = (GivenUp, *attempt);
-                self.cursor += u8::from(optional);
-                self.attention = None;
-            }
-            (Pending | Open, Event::Parked { reason, .. }) if forward => {
-                (step.progress, step.in_doubt) = (Open, true);
-                self.attention = Some(reason.clone());
-            }
-            (_, Event::CompensationDone { attempt, output, .. }) if backward => {
-                (step.compensation, step.compensation_attempts) = (Compensation::Done, *attempt);
-                step.compensation_output = Some(output.clone());
-                self.attention = None;
-            }
-            (_, Event::CompensationFailed { attempt, .. }) if backward => {
-                (step.compensation, step.compensation_attempts) = (Compensation::Open, *attempt);
-            }
-            (_, Event::Parked { reason, attempt, .. }) if backward => {
-                (step.compensation, step.compensation_attempts) = (Compensation::Open, *attempt);
-                self.attention = Some(reason.clone());
-            }
-            _ => return Err(illegal),
-        }
-        Ok(())
     }
 
     /// The step whose compensation is at hand while the saga goes backwards: the last one that
@@ -212,7 +114,7 @@ impl State {
     }
 
     /// Whether nothing is left to be done or taken back.
-    fn is_at_its_end(&self) -> bool {
+    pub(super) fn is_at_its_end(&self) -> bool {
         match self.direction {
             Direction::Forward => usize::from(self.cursor) >= self.steps.len(),
             Direction::Backward(_) => self.compensating().is_none(),
@@ -233,7 +135,7 @@ impl State {
         self.shape.get(usize::from(step)).is_some_and(|it| it.kind == Kind::Pivot)
     }
 
-    fn illegal(&self, event: &Event) -> Illegal {
+    pub(super) fn illegal(&self, event: &Event) -> Illegal {
         let step = event.step();
         let progress = step.and_then(|it| self.steps.get(usize::from(it))).map(|it| it.progress);
         let direction = self.direction.clone();

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::{Signal, Wait};
+
 /// How far one step has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -13,6 +15,8 @@ pub enum Progress {
     Pending,
     /// It may have happened: begun, or between two attempts.
     Open,
+    /// It is suspended until a time or a signal comes.
+    Waiting,
     /// It happened.
     Done,
     /// It will not happen, and did not, unless an earlier attempt is in doubt.
@@ -43,6 +47,12 @@ pub struct StepState {
     pub in_doubt: bool,
     /// What it left in the journal.
     pub output: Option<Arc<RawValue>>,
+    /// What it waits for, while it does.
+    pub wait: Option<Wait>,
+    /// The number of the line since which it waits.
+    pub wait_seq: i32,
+    /// Whether the time that it waited for has come.
+    pub is_time_over: bool,
     /// Why it was refused, if it was.
     pub refusal: Option<String>,
     /// How far its compensation has come.
@@ -61,6 +71,9 @@ impl StepState {
             attempts: 0,
             in_doubt: false,
             output: None,
+            wait: None,
+            wait_seq: 0,
+            is_time_over: false,
             refusal: None,
             compensation: Compensation::No,
             compensation_attempts: 0,
@@ -68,10 +81,29 @@ impl StepState {
         }
     }
 
+    /// Whether what it waits for has come.
+    pub fn is_called(&self, signals: &[Signal]) -> bool {
+        let awaited = self.wait.iter().flat_map(|it| &it.signals);
+        let new = signals.iter().rev().take_while(|it| it.seq > self.wait_seq);
+        self.is_time_over || new.into_iter().any(|it| awaited.clone().any(|name| *name == it.name))
+    }
+
+    /// Ends the wait.
+    pub(super) fn settle(&mut self, progress: Progress, attempt: u32) {
+        (self.progress, self.attempts) = (progress, attempt);
+        (self.wait, self.is_time_over) = (None, false);
+    }
+
+    /// Waits from this line on.
+    pub(super) fn suspend(&mut self, wait: &Wait, seq: i32) {
+        (self.progress, self.is_time_over) = (Progress::Waiting, false);
+        (self.wait, self.wait_seq) = (Some(wait.clone()), seq);
+    }
+
     /// Whether there may be something to take back.
     pub(super) fn may_have_happened(&self) -> bool {
         match self.progress {
-            Progress::Open | Progress::Done | Progress::GivenUp => true,
+            Progress::Open | Progress::Waiting | Progress::Done | Progress::GivenUp => true,
             Progress::Refused => self.in_doubt,
             Progress::Pending => false,
         }

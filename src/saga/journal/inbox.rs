@@ -14,6 +14,30 @@ pub(in crate::saga) struct Item {
     pub data: String,
 }
 
+/// What somebody asks of a saga.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::saga) enum Request {
+    Cancel,
+    Retry,
+    Signal,
+    Pause,
+    Resume,
+}
+
+impl Item {
+    /// What is asked for; `None` for what only a newer release knows.
+    pub(in crate::saga) fn request(&self) -> Option<Request> {
+        Some(match self.kind.as_str() {
+            "cancel" => Request::Cancel,
+            "retry" => Request::Retry,
+            "signal" => Request::Signal,
+            "pause" => Request::Pause,
+            "resume" => Request::Resume,
+            _ => return None,
+        })
+    }
+}
+
 /// What became of a request to cancel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CancelVerdict {
@@ -144,6 +168,19 @@ pub(in crate::saga) async fn waiting(
     )
     .fetch_all(pool)
     .await
+}
+
+/// Removes requests that add nothing to a saga's journal.
+pub(in crate::saga) async fn remove(
+    pool: &PgPool,
+    saga_id: Uuid,
+    inbox_ids: &[Uuid],
+) -> sqlx::Result<()> {
+    let bucket = i16::from(bucket_of(saga_id));
+    sqlx::query!("delete from inbox where bucket = $1 and inbox_id = any($2)", bucket, inbox_ids)
+        .execute(pool)
+        .await?;
+    Ok(())
 }
 
 /// Forgets requests to sagas that have closed meanwhile.

@@ -79,6 +79,8 @@ pub(in crate::saga) async fn deregister(pool: &PgPool, boot_id: Uuid) -> sqlx::R
 
 /// What one look a second tells a replica.
 pub(in crate::saga) struct Outlook {
+    /// The database's clock, in milliseconds since 1970.
+    pub now_ms: i64,
     /// Replicas alive.
     pub replicas: i64,
     /// Buckets whose owner is not alive.
@@ -107,6 +109,7 @@ pub(in crate::saga) async fn look(
     sqlx::query_as!(
         Outlook,
         r#"select
+             (extract(epoch from clock_timestamp()) * 1000)::bigint as "now_ms!",
              (select count(*) from replica where leased_until > now()) as "replicas!",
              (select count(*) from bucket b
                where not exists (select from replica r

@@ -134,13 +134,16 @@ pub(in crate::saga) async fn wake(
                 order by b.bucket
                   for share of b),
            x as materialized (
-               select s.bucket, s.saga_id, s.wake_at is null as runs
+               select s.bucket, s.saga_id, s.wake_at
                  from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
                  join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
                 where s.closed_status is null and (x.bucket in (select bucket from fence)) is true)
            update saga s set wake_at = null from x
             where s.bucket = x.bucket and s.saga_id = x.saga_id
-           returning s.saga_id, s.definition, s.definition_version, s.label, s.seq, x.runs as "runs!""#,
+           returning s.saga_id, s.definition, s.definition_version, s.label, s.seq,
+                     x.wake_at is null as "runs!",
+                     coalesce(greatest(0, extract(epoch from x.wake_at - now()) * 1000), 0)::bigint
+                       as "due_in_ms!""#,
         &buckets,
         sagas,
         &fence.buckets,
@@ -157,7 +160,7 @@ pub(in crate::saga) async fn wake(
             definition_version: row.definition_version,
             label: row.label,
             seq: row.seq,
-            due_in_ms: 0,
+            due_in_ms: row.due_in_ms,
         });
     }
     Ok(woken)
@@ -201,21 +204,23 @@ pub(in crate::saga) async fn journals(
     Ok(journals)
 }
 
-/// Sets a saga aside that this binary cannot read: no line is added to a journal that does not add up. The
-/// fence keeps a replica that was paused from setting aside what another one drives by now.
-pub(in crate::saga) async fn set_aside(
+/// Suspends a saga without a line: one that goes on waiting, or one that this binary cannot read and that
+/// needs a person. The fence keeps a replica that was paused from suspending what another one drives by now.
+pub(in crate::saga) async fn suspend(
     pool: &PgPool,
     fence: &Fence,
     saga_id: Uuid,
-    attention: &str,
+    attention: Option<&str>,
     wake_in_ms: i64,
 ) -> sqlx::Result<()> {
     let bucket = i16::from(bucket_of(saga_id));
     sqlx::query!(
         "with fence as materialized (
              select bucket from bucket where bucket = $1 and epoch = $5 for share)
-         update saga s set attention = $3, wake_at = now() + $4 * interval '1 millisecond',
-                version = s.version + 1, updated_at = now()
+         update saga s set attention = coalesce($3, s.attention),
+                wake_at = now() + $4 * interval '1 millisecond',
+                version = s.version + case when $3::text is null then 0 else 1 end,
+                updated_at = case when $3::text is null then s.updated_at else now() end
           where s.bucket = $1 and s.saga_id = $2 and s.closed_status is null
             and (s.bucket in (select bucket from fence)) is true",
         bucket,
@@ -230,7 +235,7 @@ pub(in crate::saga) async fn set_aside(
 }
 
 /// Suspends sagas of which nothing is under way, due at once: whoever has their buckets next wakes them.
-pub(in crate::saga) async fn suspend(
+pub(in crate::saga) async fn suspend_all(
     pool: &PgPool,
     fence: &Fence,
     sagas: &[Uuid],

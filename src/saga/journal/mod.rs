@@ -21,6 +21,7 @@ pub(super) mod load;
 pub(super) mod past;
 mod queue;
 pub(super) mod read;
+pub(super) mod signal;
 mod single;
 mod unknown;
 mod write;
@@ -40,6 +41,7 @@ pub use self::{
     lease::Replica,
     limits::{Change, Changed},
     read::{JournalLine, SagaRow, count_open},
+    signal::{Asked, SIGNALS_MAX},
 };
 pub(super) use self::{
     write::Fence,

@@ -1,8 +1,8 @@
 //! How a saga passes a gate on its way to a call.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::{
@@ -64,6 +64,8 @@ impl<E: Send + Sync + 'static> Core<E> {
     async fn wait_at_gate(&self, running: &Running<E>, mut place: Place) -> Result<Pass, Turn> {
         let live = &running.presence.live;
         let _waiting = live.wait_at_gate();
+        // The time that a saga has as a whole runs on; that of an attempt has not begun.
+        let deadline = running.until_deadline().map(|it| Instant::now() + it);
         loop {
             if live.has_items() {
                 return Err(Turn::Again);
@@ -73,10 +75,19 @@ impl<E: Send + Sync + 'static> Core<E> {
                 () = live.lost.cancelled() => break,
                 () = self.drain.cancelled() => break,
                 () = live.nudge.notified() => {}
+                () = until(deadline) => return Err(Turn::Again),
                 pass = place.called() => return pass.ok_or(Turn::Rests),
             }
         }
         self.limits.stands(running.saga_id);
         Err(Turn::Rests)
+    }
+}
+
+/// Resolves at this time, or never. Costs no timer where there is none.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }

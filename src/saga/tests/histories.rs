@@ -15,6 +15,11 @@ fn success(action: &Action) -> Option<Event> {
     Some(match action.clone() {
         Action::Execute { step, attempt } => Event::StepDone { step, attempt, output },
         Action::Compensate { step, attempt } => Event::CompensationDone { step, attempt, output },
+        Action::Wait { step } => Event::TimerFired { step, attempt: 1 },
+        Action::Pause => {
+            let by = "ada".to_owned();
+            Event::Resumed { by, reason: None, until_ms: None, paused_ms: 1 }
+        }
         Action::TurnBack { cause } => Event::Compensating { cause },
         Action::Close => Event::Closed { status: "END".to_owned(), reason: None },
         Action::Rest => return None,
@@ -45,7 +50,7 @@ proptest! {
             prop_assert!(state.apply(event).is_ok());
             prop_assert_eq!(state.seq, seq);
             let mut future = state.clone();
-            let mut left = 2 * shape().len() + 3;
+            let mut left = 3 * shape().len() + 4;
             while let Some(next) = success(&decide(&shape(), &future)) {
                 prop_assert!(future.apply(&next).is_ok(), "{:?} after {:?}", next, future);
                 left -= 1;

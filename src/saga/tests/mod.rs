@@ -3,12 +3,13 @@
 mod histories;
 mod policy;
 mod table;
+mod waits;
 
 use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::event::{Event, Kind, Shape, State, StepIndex};
+use super::event::{Event, Kind, Settlement, Shape, State, StepIndex, Wait};
 
 /// A step that must be done, the pivot, and one that the saga can go on without.
 fn shape() -> Arc<[Shape]> {
@@ -28,6 +29,23 @@ fn refused(step: StepIndex, attempt: u32, in_doubt: bool) -> Event {
     Event::StepRefused { step, attempt, code, detail, in_doubt }
 }
 
+/// Waits for a time, or for the signal `go`.
+fn waiting(step: StepIndex, attempt: u32) -> Event {
+    let what = "for \"it\"".to_owned();
+    let wait = Wait { until_ms: Some(1_700_000_000_123), signals: vec!["go".to_owned()], what };
+    Event::StepWaiting { step, attempt, wait }
+}
+
+fn settled(step: StepIndex, attempt: u32, settlement: Settlement) -> Event {
+    let (by, reason) = ("ada".to_owned(), "seen on paper".to_owned());
+    Event::Settled { step, attempt, settlement, by, reason }
+}
+
+fn signal(name: &str) -> Event {
+    let (name, key, by) = (name.to_owned(), Some("k".to_owned()), "ada".to_owned());
+    Event::SignalReceived { name, key, by, data: raw(serde_json::json!({ "n": 1 })) }
+}
+
 /// One event of every kind about a step.
 fn about_step(step: StepIndex, attempt: u32) -> Vec<Event> {
     let (detail, output) = (|| "it \"broke\"".to_owned(), || raw(serde_json::json!({ "n": [1] })));
@@ -39,6 +57,10 @@ fn about_step(step: StepIndex, attempt: u32) -> Vec<Event> {
         refused(step, attempt, true),
         Event::AttemptFailed { step, attempt, detail: detail(), retry_in_ms },
         Event::StepGivenUp { step, attempt, detail: detail() },
+        waiting(step, attempt),
+        Event::TimerFired { step, attempt },
+        settled(step, attempt, Settlement::Done { output: serde_json::json!({ "n": [2] }) }),
+        settled(step, attempt, Settlement::Refused { code: "no".to_owned() }),
         Event::Parked { step, attempt, reason: "odd".to_owned(), detail: detail(), retry_in_ms },
         Event::CompensationDone { step, attempt, output: output() },
         Event::CompensationFailed { step, attempt, detail: detail(), retry_in_ms },
@@ -55,7 +77,11 @@ fn about_saga() -> Vec<Event> {
         Event::TakenUp { replica: replica.clone(), handed_over: false },
         Event::TakenUp { replica, handed_over: true },
         Event::CrashLoop { takeovers: 7 },
-        Event::RetryRequested { by, reason: Some("a whim".to_owned()) },
+        Event::RetryRequested { by: by.clone(), reason: Some("a whim".to_owned()) },
+        signal("go"),
+        Event::Paused { by: by.clone(), reason: None, at_ms: 1_700_000_000_000, left_ms: Some(7) },
+        Event::Resumed { by, reason: None, until_ms: Some(1_700_000_000_456), paused_ms: 9 },
+        Event::DeadlinePassed,
         Event::Closed { status: "END".to_owned(), reason: None },
     ]
 }

@@ -32,7 +32,11 @@ fn history(words: &[&str]) -> State {
 }
 
 /// Legal while the saga is open, wherever it stands.
-const ALWAYS: [&str; 4] = ["cancel_requested", "crash_loop", "retry_requested", "taken_up"];
+const ALWAYS: [&str; 6] =
+    ["cancel_requested", "crash_loop", "paused", "retry_requested", "signal_received", "taken_up"];
+
+/// Legal too while the saga goes forward and the pivot is not behind.
+const TURN: [&str; 2] = ["compensating", "deadline_passed"];
 
 fn expect(words: &[&str], action: &Action, follows: &[&str]) {
     let state = history(words);
@@ -44,7 +48,10 @@ fn expect(words: &[&str], action: &Action, follows: &[&str]) {
 
 fn open(step: u8, and: &[&'static str]) -> Vec<String> {
     let kinds = ["step_reached", "step_done", "step_refused", "attempt_failed", "step_given_up"];
-    let about = kinds.iter().chain(&["parked"]).map(|kind| format!("{kind} {step}"));
+    let about = kinds
+        .iter()
+        .chain(&["parked", "settled", "step_waiting"])
+        .map(|kind| format!("{kind} {step}"));
     about.chain(ALWAYS.iter().chain(and).map(|it| (*it).to_owned())).collect()
 }
 
@@ -71,13 +78,13 @@ fn before_the_first_line_only_the_start_is_legal() {
 
 #[test]
 fn forward_the_step_at_hand_decides() {
-    let first = open(0, &["compensating"]);
+    let first = open(0, &TURN);
     expect(&["started"], &execute(0, 1), &strs(&first));
     expect(&["started", "attempt_failed 0"], &execute(0, 2), &strs(&first));
     expect(&["started", "taken_up"], &execute(0, 2), &strs(&first));
     expect(&["started", "parked 0"], &execute(0, 1), &strs(&first));
     expect(&["started", "parked 0", "retry_requested"], &execute(0, 1), &strs(&first));
-    let second = open(1, &["compensating"]);
+    let second = open(1, &TURN);
     expect(&["started", "step_done 0"], &execute(1, 1), &strs(&second));
     let behind = ["started", "step_done 0", "step_done 1"];
     expect(&behind, &execute(2, 1), &strs(&open(2, &[])));
@@ -85,13 +92,13 @@ fn forward_the_step_at_hand_decides() {
 
 #[test]
 fn what_cannot_be_done_turns_the_saga_back() {
-    let follows: Vec<&str> = ALWAYS.into_iter().chain(["compensating"]).collect();
+    let follows: Vec<&str> = ALWAYS.into_iter().chain(TURN).collect();
     expect(&["started", "step_refused 0"], &turn_back("no"), &follows);
     expect(&["started", "step_refused 0", "taken_up"], &turn_back("no"), &follows);
     expect(&["started", "step_given_up 0"], &turn_back("a_unavailable"), &follows);
     let pivot = ["started", "step_done 0", "step_given_up 1"];
     expect(&pivot, &turn_back("p_unavailable"), &follows);
-    let first = open(0, &["compensating"]);
+    let first = open(0, &TURN);
     expect(&["started", "cancel_requested"], &turn_back("cancelled"), &strs(&first));
 }
 
@@ -109,7 +116,7 @@ fn a_step_that_is_nice_to_have_is_left_behind() {
 #[test]
 fn backwards_the_last_that_may_have_happened_comes_first() {
     let undo = |step| {
-        let kinds = ["compensation_done", "compensation_failed", "parked"];
+        let kinds = ["compensation_done", "compensation_failed", "parked", "settled"];
         let about = kinds.map(|kind| format!("{kind} {step}"));
         about.into_iter().chain(ALWAYS.map(str::to_owned)).collect::<Vec<_>>()
     };

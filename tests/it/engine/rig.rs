@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     effects::{Effect, TABLE, apply},
-    sagas::{forward, near, pivoted, plain},
+    sagas::{forward, near, patient, pivoted, plain},
     toys::{Act, Toy, World},
 };
 use crate::world::{cluster::TestDb, until};
@@ -209,6 +209,7 @@ pub(crate) async fn start_engine(
         .register(pivoted(world, policy))
         .register(forward(world, policy))
         .register(near(world, policy))
+        .register(patient(world, policy))
         .start()
         .await
         .unwrap()

@@ -1,6 +1,9 @@
 //! The toy sagas.
 
-use crema::saga::{Close, Cx, Done, Lane, Policy, Saga, Step, StepError, definition::Ending};
+use std::time::Duration;
+
+use crema::saga::{Close, Cx, Done, Lane, Policy, Saga, Step, StepError, Wait, definition::Ending};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::{
@@ -49,6 +52,40 @@ pub(crate) fn near(world: &World, policy: Policy) -> Saga<Toy, Effect> {
         .step(Leg::<0> { world: world.clone(), policy })
         .step(Leg::<1> { world: world.clone(), policy })
         .pivot(Near)
+}
+
+/// A step, a wait for the signal `go` or for a time, a pivot; and a time for all of it.
+pub(crate) fn patient(world: &World, policy: Policy) -> Saga<Toy, Effect> {
+    Saga::new("patient", 1, "NEW", close)
+        .deadline(|toy: &Toy| toy.deadline_ms.map(Duration::from_millis))
+        .step(Leg::<0> { world: world.clone(), policy })
+        .step(Patience)
+        .pivot(Leg::<2> { world: world.clone(), policy })
+}
+
+/// Waits for the signal `go`, or until its time has come.
+struct Patience;
+
+impl Step for Patience {
+    const NAME: &'static str = "b";
+    const IS_LOCAL: bool = true;
+    type Input = Toy;
+    type Output = Value;
+    type Effect = Effect;
+
+    async fn execute(&self, cx: &Cx, input: &Toy) -> Result<Done<Value, Effect>, StepError> {
+        let go: Vec<&str> = cx.signals("go").map(|it| it.data.get()).collect();
+        match (go.is_empty(), cx.timed_out(), input.wait_ms) {
+            (false, _, _) => Ok(input.done("b", json!({ "by": go }))),
+            (true, true, _) => Ok(input.done("b", json!({ "by": "time" }))),
+            (true, false, wait) => {
+                let until = wait.map(|it| cx.now + SignedDuration::from_millis(it));
+                let wait = Wait::signal("go", "for the word");
+                let wait = until.into_iter().fold(wait, Wait::or_until);
+                Ok(Done::waiting(wait).with(Effect::Row(format!("wait {}", cx.attempt))))
+            }
+        }
+    }
 }
 
 /// A step that is its effects.

@@ -23,9 +23,13 @@ const LABELS: [Option<&str>; 4] = [Some("A_DONE"), Some("B_DONE"), Some("C_DONE"
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Toy {
     /// By step's name; `a.undo` is the compensation of `a`.
-    moods: BTreeMap<String, Mood>,
+    pub moods: BTreeMap<String, Mood>,
     /// By step's name; `close` is the end.
     pub effects: BTreeMap<String, Vec<Effect>>,
+    /// How long the saga that waits does, at most.
+    pub wait_ms: Option<i64>,
+    /// How long the saga that waits has in all.
+    pub deadline_ms: Option<u64>,
 }
 
 pub(crate) const NEVER_ANSWERS: u32 = u32::MAX;
