@@ -9,6 +9,7 @@ mod client;
 mod error;
 mod follow;
 mod order;
+mod participants;
 mod schedule;
 mod show;
 mod sse;
@@ -27,6 +28,7 @@ use crate::config::{DatabaseArgs, RehearseArgs, ServeArgs};
 use client::Client;
 pub use error::CliError;
 pub use order::OrderCommand;
+pub use participants::{ParticipantsArgs, run as participants};
 pub use schedule::ScheduleCommand;
 pub use upgrade::upgrade;
 
@@ -55,6 +57,8 @@ pub enum Command {
     Order(OrderArgs),
     /// Have orders placed again and again by a running server
     Schedule(ScheduleArgs),
+    /// List whom a running server calls, limit what they take, hold their circuits
+    Participants(ParticipantsArgs),
     /// Ask whether a server is ready; exits with 0 if it is
     Health(ServerArgs),
     /// Tell what would become of the open orders under this program

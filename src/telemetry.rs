@@ -45,6 +45,12 @@ pub mod names {
     pub const BUCKETS_OWNED: &str = "crema_buckets_owned";
     /// Ticks of schedules that are over, by `outcome`.
     pub const SCHEDULE_TICKS: &str = "crema_schedule_ticks_total";
+    /// How a participant's circuit stands, by `participant`: 0 closed, 1 half open, 2 open.
+    pub const BREAKER_STATE: &str = "crema_breaker_state";
+    /// Orders of this replica that wait until they may call, by `participant`.
+    pub const PARTICIPANT_WAITING: &str = "crema_participant_waiting";
+    /// Calls that had to wait, by `participant`.
+    pub const PARTICIPANT_WAITS: &str = "crema_participant_waits_total";
     /// Leases this replica lost.
     pub const LEASE_LOST: &str = "crema_lease_lost_total";
 }
@@ -168,6 +174,9 @@ fn describe() {
     describe_histogram!(POOL_WAIT_SECONDS, Unit::Seconds, "Waiting for a database connection.");
     describe_gauge!(BUCKETS_OWNED, "Buckets this replica owns.");
     describe_counter!(SCHEDULE_TICKS, "Ticks of schedules that are over.");
+    describe_gauge!(BREAKER_STATE, "A participant's circuit: 0 closed, 1 half open, 2 open.");
+    describe_gauge!(PARTICIPANT_WAITING, "Orders that wait until they may call a participant.");
+    describe_counter!(PARTICIPANT_WAITS, "Calls of a participant that had to wait.");
     describe_counter!(LEASE_LOST, "Leases this replica lost.");
 }
 

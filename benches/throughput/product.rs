@@ -70,6 +70,8 @@ pub(crate) fn order() -> Order {
         pickup_code: "KM47".to_owned(),
         method_token: "tok_visa".to_owned(),
         notify_to: None,
+        pickup_at: None,
+        ready_by: None,
         channel: Channel::Webhook,
         attributes: std::collections::BTreeMap::new(),
         rehearsal: false,

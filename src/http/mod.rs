@@ -14,6 +14,7 @@ mod list;
 mod observe;
 mod operators;
 mod orders;
+mod participants;
 pub mod problem;
 mod refusal;
 mod schedules;
@@ -64,6 +65,7 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(counter::routes())
         .merge(schedules::routes())
         .merge(operators::routes())
+        .merge(participants::routes())
         .merge(why::routes())
         .merge(travel::routes())
 }

@@ -71,11 +71,16 @@ codes! {
     InProgress "in_progress" 409 "The first request with this key is still being worked on";
     TooLate "too_late" 409 "It is too late for that";
     StockConflict "stock_conflict" 409 "The stock does not allow that";
+    OrderClosed "order_closed" 409 "The order has ended";
+    TooManySignals "too_many_signals" 409 "The order has received too many signals";
+    AlreadyStarted "already_started" 409 "The order has been begun";
+    AlreadyDecided "already_decided" 409 "That has been decided already";
     NotParked "not_parked" 409 "The order does not need a person";
     AlreadyCollected "already_collected" 409 "The order has been collected already";
     NotReady "not_ready" 409 "The order is not ready yet";
     ScheduleLimit "schedule_limit" 409 "There are as many schedules as there may be";
     CursorExpired "cursor_expired" 410 "What came after this position is not kept any more";
+    VersionChanged "version_changed" 412 "The order is another one by now";
     BodyTooLarge "body_too_large" 413 "The body is too large";
     UnsupportedMediaType "unsupported_media_type" 415 "The body must be application/json";
     BodyInvalid "body_invalid" 422 "The body does not hold what it should";
@@ -88,7 +93,11 @@ codes! {
     QueryConflict "query_conflict" 422 "The query asks for what excludes each other";
     IdempotencyKeyReused "idempotency_key_reused" 422 "The idempotency key was used for another body";
     RehearsalOnly "rehearsal_only" 422 "That can only be asked of a rehearsal";
+    PickupTimeInvalid "pickup_time_invalid" 422 "Nobody can keep that time";
+    SignalReserved "signal_reserved" 422 "That signal has a route of its own";
+    SettlementUnfit "settlement_unfit" 422 "The step cannot have ended like that";
     CardNumberRefused "card_number_refused" 422 "Card numbers do not belong here";
+    PreconditionRequired "precondition_required" 428 "Say which version of the order is meant";
     Internal "internal" 500 "The server failed";
     AtCapacity "at_capacity" 503 "The shop has as many open orders as it can take";
     Overloaded "overloaded" 503 "The server has as many requests as it can take";

@@ -35,6 +35,15 @@ impl From<ShopError> for Problem {
             ShopError::NotCollectable(status) => {
                 Self::new(Code::NotReady, detail).with("order_status", status)
             }
+            ShopError::OrderClosed(status) => {
+                Self::new(Code::OrderClosed, detail).with("order_status", status)
+            }
+            ShopError::TooManySignals => Self::new(Code::TooManySignals, detail),
+            ShopError::SignalReserved(_) => Self::new(Code::SignalReserved, detail),
+            ShopError::AlreadyStarted => Self::new(Code::AlreadyStarted, detail),
+            ShopError::VersionChanged => Self::new(Code::VersionChanged, detail),
+            ShopError::AlreadyDecided => Self::new(Code::AlreadyDecided, detail),
+            ShopError::SettlementUnfit(_) => Self::new(Code::SettlementUnfit, detail),
             ShopError::AlreadyCollected => Self::new(Code::AlreadyCollected, detail),
             ShopError::NotWaiting => Self::new(Code::NotParked, detail),
             ShopError::StockTooLow => Self::new(Code::StockConflict, detail),
@@ -71,6 +80,9 @@ impl From<Malformed> for Problem {
             }
             Malformed::Quantity { pointer, max } => {
                 Self::new(Code::QuantityLimit, detail).at(pointer, format!("must be 1 to {max}"))
+            }
+            Malformed::Time(pointer, must) => {
+                Self::new(Code::PickupTimeInvalid, detail).at(pointer, format!("must be {must}"))
             }
             Malformed::CardNumber(pointer) => {
                 Self::new(Code::CardNumberRefused, detail).at(pointer, "looks like a card number")

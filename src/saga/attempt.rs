@@ -10,6 +10,7 @@ use super::{
     definition::{Answer, Planned},
     draft::Draft,
     event::{State, StepIndex},
+    limits::Pass,
     runner::{Running, Turn},
     step::{Cx, Done, Left, StepError},
     wire::{Ear, Report, wire},
@@ -25,6 +26,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         running: &mut Running<E>,
         step: StepIndex,
         attempt: u32,
+        pass: &mut Pass,
     ) -> Result<Answer<E>, Turn> {
         let plan = running.plan.clone();
         let planned = plan.steps.get(usize::from(step)).ok_or(Turn::Rests)?;
@@ -54,6 +56,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                     report = reports.next() => {
                         heard = Instant::now();
                         live.let_others_in();
+                        pass.sign_of_life();
                         self.hear(running, (step, attempt), report).await?;
                     }
                     () = sleep_until(started + policy.start_to_close) => {

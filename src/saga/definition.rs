@@ -55,7 +55,9 @@ pub(super) struct Planned<E> {
     pub name: &'static str,
     pub label_done: Option<&'static str>,
     pub kind: Kind,
+    pub participant: Option<&'static str>,
     pub is_local: bool,
+    pub is_compensated: bool,
     pub policy: Policy,
     pub step: Box<dyn AnyStep<E>>,
     pub meters: StepMeters,
@@ -149,9 +151,25 @@ where
         let policy = step.policy();
         let (name, label_done) = (S::NAME, S::LABEL_DONE);
         let (step, meters) = (Box::new(step), StepMeters::default());
-        let is_local = S::IS_LOCAL;
-        plan.steps.push(Planned { name, label_done, kind, is_local, policy, step, meters });
-        plan.shape = plan.steps.iter().map(|it| Shape { name: it.name, kind: it.kind }).collect();
+        let (participant, is_local) = (S::PARTICIPANT, S::IS_LOCAL);
+        let is_compensated = S::IS_COMPENSATED;
+        plan.steps.push(Planned {
+            name,
+            label_done,
+            kind,
+            participant,
+            is_local,
+            is_compensated,
+            policy,
+            step,
+            meters,
+        });
+        let shape = |it: &Planned<E>| Shape {
+            name: it.name,
+            kind: it.kind,
+            is_compensated: it.is_compensated,
+        };
+        plan.shape = plan.steps.iter().map(shape).collect();
         self
     }
 }
@@ -189,6 +207,8 @@ impl<E> Definitions<E> {
 
 /// A [`Step`] with its types rubbed out, so that steps of many types fit in one list.
 pub(super) trait AnyStep<E>: Send + Sync {
+    /// Whom this saga's step calls, if it calls anybody.
+    fn participant(&self, input: &Input) -> Option<&'static str>;
     fn execute<'a>(&'a self, cx: &'a Cx, input: &'a Input) -> BoxFuture<'a, Answer<E>>;
     fn compensate<'a>(
         &'a self,
@@ -204,6 +224,10 @@ pub(super) trait AnyStep<E>: Send + Sync {
 pub(super) type Answer<E> = Result<Done<Box<RawValue>, E>, StepError>;
 
 impl<S: Step> AnyStep<S::Effect> for S {
+    fn participant(&self, input: &Input) -> Option<&'static str> {
+        S::PARTICIPANT.filter(|_| input.downcast_ref().is_some_and(|it| Step::calls(self, it)))
+    }
+
     fn execute<'a>(&'a self, cx: &'a Cx, input: &'a Input) -> BoxFuture<'a, Answer<S::Effect>> {
         Box::pin(async move { encode(Step::execute(self, cx, typed::<S>(input)?).await?) })
     }

@@ -18,6 +18,7 @@ use super::{
     foreign::{EngineError, Foreign},
     journal::{self, Apply, Journal, Refusal, Verdict, WriterSettings, inbox, lease},
     lease::Ownership,
+    limits::Limits,
     live::{Arrival, LiveSagas},
     runner::Running,
     step::Lane,
@@ -100,6 +101,9 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
     /// Registers this process as a replica and starts driving. Refused, before anything is written, when sagas are
     /// open of versions that are not registered, unless that is allowed.
     pub async fn start(self) -> Result<Engine<E>, EngineError> {
+        let plans = self.definitions.plans.values();
+        let called = plans.flat_map(|it| it.steps.iter().filter_map(|it| it.participant));
+        let limits = Limits::new(called.collect(), self.settings.limits);
         let core = Arc::new(Core {
             foreign: Foreign::beside(self.definitions.plans.values().map(AsRef::as_ref)),
             plans: self.definitions.plans,
@@ -108,6 +112,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             journal: Journal::new(),
             feed: Feed::new(),
             live: Arc::new(LiveSagas::default()),
+            limits,
             options: self.options,
             drive: self.drive,
             settings: self.settings,
@@ -124,6 +129,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
         core.end_leases_of_the_dead(&mut connection).await?;
         core.register(&mut connection).await?;
         connection.close().await?;
+        core.learn_limits().await?;
         let writers = WriterSettings {
             options: core.options.clone(),
             apply: self.apply,
@@ -137,6 +143,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
         core.tasks.spawn(core.clone().keep_lease());
         core.tasks.spawn(core.clone().watch_lease());
         core.tasks.spawn(core.clone().tick_forever());
+        core.tasks.spawn(core.clone().keep_limits());
         core.tasks.spawn(core.feed.clone().follow(core.drive.clone(), core.halt.clone()));
         core.tasks.spawn(core.clone().listen());
         core.tasks.spawn(core.clone().keep_house());
@@ -245,6 +252,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
     /// Stops: places nothing more, lets attempts end for up to `patience`, hands the buckets over.
     pub async fn stop(&self, patience: Duration) {
         let core = &self.core;
+        core.limits.note_who_stands();
         core.drain.cancel();
         core.ownership.stop_placing();
         let ours = core.ownership.buckets();

@@ -19,6 +19,7 @@ pub mod history;
 mod house;
 pub mod journal;
 pub mod lease;
+pub mod limits;
 pub mod line;
 mod live;
 mod loading;
@@ -50,6 +51,7 @@ use self::{
     foreign::Foreign,
     journal::Journal,
     lease::{LeaseSettings, Ownership},
+    limits::{LimitSettings, Limits},
     live::LiveSagas,
 };
 pub use self::{
@@ -91,6 +93,8 @@ pub struct EngineSettings {
     pub page: i64,
     /// Start although sagas are open of versions that are not registered: they wait for a replica that has them.
     pub allow_unknown_versions: bool,
+    /// Limits of participants, and their breakers.
+    pub limits: LimitSettings,
 }
 
 impl Default for EngineSettings {
@@ -108,6 +112,7 @@ impl Default for EngineSettings {
             live_max: 50_000,
             page: 1_000,
             allow_unknown_versions: false,
+            limits: LimitSettings::default(),
         }
     }
 }
@@ -121,6 +126,8 @@ pub(crate) struct Core<E> {
     journal: Journal<E>,
     feed: Feed,
     live: Arc<LiveSagas>,
+    /// What lets calls out to participants.
+    limits: Limits,
     options: PgConnectOptions,
     drive: PgPool,
     settings: EngineSettings,

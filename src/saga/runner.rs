@@ -17,6 +17,7 @@ use super::{
     event::{Direction, Event, State, StepIndex},
     journal::{Refusal, Verdict, bucket_of, load},
     lease::as_ms,
+    limits::Way,
     live::{Arrival, Presence},
     step::StepError,
     wait::FOREVER,
@@ -130,10 +131,16 @@ impl<E: Send + Sync + 'static> Core<E> {
                 draft
             }
             Action::Execute { step, attempt } => {
-                let answer = match self.attempt(running, step, attempt).await {
+                let mut pass = match self.admit(running, step, Way::Forward).await {
+                    Ok(pass) => pass,
+                    Err(turn) => return turn,
+                };
+                let answer = match self.attempt(running, step, attempt, &mut pass).await {
                     Ok(answer) => answer,
                     Err(turn) => return turn,
                 };
+                pass.ended(&answer, running.is_cut_off());
+                drop(pass);
                 // On top of what was written while it ran (`Cx::reached`).
                 let mut draft = Draft::new(running);
                 draft.answer(running, step, attempt, answer);
@@ -141,9 +148,15 @@ impl<E: Send + Sync + 'static> Core<E> {
                 draft
             }
             Action::Compensate { step, attempt } => {
+                let mut pass = match self.admit(running, step, Way::Back).await {
+                    Ok(pass) => pass,
+                    Err(turn) => return turn,
+                };
                 let Some(answer) = self.compensate(running, step, attempt).await else {
                     return Turn::Rests;
                 };
+                pass.ended(&answer, false);
+                drop(pass);
                 let parks = attempt >= COMPENSATION_ATTEMPTS_BEFORE_PARKING;
                 let mut draft = Draft::new(running);
                 draft.compensation_answer(running, step, attempt, answer, parks);

@@ -43,6 +43,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         metrics::gauge!("crema_orders_parked").set(outlook.parked as f64);
         metrics::gauge!("crema_oldest_due_age_seconds")
             .set(outlook.oldest_due_s.unwrap_or(0.0).max(0.0));
+        self.limits.hear_of(outlook.participants);
         self.reconcile(boot_id, &ours, &outlook).await?;
         self.balance(outlook.replicas.max(1), outlook.ownerless).await?;
         self.load_doubted().await?;
@@ -133,7 +134,12 @@ impl<E: Send + Sync + 'static> Core<E> {
     /// Stops buckets, lets what is being written be written, then releases them.
     pub(super) async fn hand_over(&self, buckets: &[i16]) -> sqlx::Result<()> {
         self.place_in_all_but(buckets);
+        self.limits.note_who_stands();
         self.live.lose(buckets, self.settings.handover_timeout).await;
+        let stood = self.limits.take_who_stood(buckets, !self.drain.is_cancelled());
+        if let Err(error) = load::suspend_all(&self.drive, &self.ownership.fence(), &stood).await {
+            tracing::warn!(%error, "sagas that waited at a gate count as under way");
+        }
         self.ownership.give_up(buckets);
         lease::release(&self.drive, self.ownership.boot_id(), buckets).await?;
         tracing::info!(buckets = buckets.len(), "handed over buckets");

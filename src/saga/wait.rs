@@ -32,6 +32,12 @@ impl<E: Send + Sync + 'static> Running<E> {
         self.due.map(|it| it.saturating_duration_since(Instant::now())).filter(|it| !it.is_zero())
     }
 
+    /// Whether an attempt that ends now may do so because of us, and not of whom it called.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let is_over = || self.until_deadline().is_some_and(|it| it.is_zero());
+        self.presence.live.has_cancel() || is_over()
+    }
+
     /// How long it is until the time is over that the saga has as a whole, if that counts now.
     pub(super) fn until_deadline(&self) -> Option<Duration> {
         let state = &self.state;

@@ -17,11 +17,13 @@ pub mod notices;
 pub mod order;
 mod outbox;
 pub mod participant;
+pub mod participants;
 pub mod past;
 pub mod payments;
 mod place;
 mod query;
 pub mod rehearse;
+mod requests;
 pub mod saga;
 pub mod schedule;
 pub mod standing;
@@ -158,6 +160,27 @@ pub enum ShopError {
     /// Not ready, or not to be collected at all.
     #[error("the order is {0}: there is nothing to collect")]
     NotCollectable(String),
+    /// It has ended.
+    #[error("the order has ended: it is {0}")]
+    OrderClosed(String),
+    /// It has received more signals than an order takes.
+    #[error("the order has received as many signals as an order takes")]
+    TooManySignals,
+    /// The signal has a route of its own.
+    #[error("the signal `{0}` has a route of its own")]
+    SignalReserved(String),
+    /// It does not wait for its time any more, or for some seconds only.
+    #[error("the order has been begun, or is about to be: it cannot be moved any more")]
+    AlreadyStarted,
+    /// It was changed since it was read.
+    #[error("the order was changed since it was read")]
+    VersionChanged,
+    /// The link was used, or nobody is asked any more.
+    #[error("this was decided before, or its time is over")]
+    AlreadyDecided,
+    /// What is told of a parked step is not what it would have left.
+    #[error("{0}")]
+    SettlementUnfit(String),
     /// It was collected before.
     #[error("the order was collected before")]
     AlreadyCollected,

@@ -63,7 +63,9 @@ impl Shop {
 
     /// Why an order stands where it does.
     pub async fn why(&self, order_id: Uuid) -> Result<Why, ShopError> {
-        Ok(Why::of(&self.find(order_id).await?, &self.policies))
+        let order = self.find(order_id).await?;
+        let held_up = self.held_up(&order).await?;
+        Ok(Why::of(&order, &self.policies, held_up.as_ref()))
     }
 
     /// The status of an order, and whether that is final: one statement, for those who only wait.

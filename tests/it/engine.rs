@@ -1,8 +1,10 @@
 //! The room `saga` alone: toy sagas and toy participants on a real database.
 
 mod attempts;
+mod breaker;
 mod cancel;
 mod commits;
+mod counted;
 mod crash_loop;
 mod effects;
 mod example;
@@ -10,6 +12,7 @@ mod faults;
 mod feed;
 mod harness;
 mod heard;
+mod limits;
 mod loading;
 mod local;
 mod moods;

@@ -15,6 +15,7 @@ mod misuse;
 mod notices;
 mod operators;
 mod outbox;
+mod participants;
 mod plans;
 mod prefix;
 mod provider;

@@ -67,9 +67,15 @@ pub(in crate::saga) async fn renew(
     Ok(renewed.rows_affected() == 1)
 }
 
-/// Takes a replica off the list, at its orderly end.
+/// Takes a replica off the list, at its orderly end, with what it held of limits.
 pub(in crate::saga) async fn deregister(pool: &PgPool, boot_id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("delete from replica where boot_id = $1", boot_id).execute(pool).await?;
+    sqlx::query!(
+        "with shares as (delete from participant_share where boot_id = $1)
+         delete from replica where boot_id = $1",
+        boot_id,
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
@@ -91,6 +97,8 @@ pub(in crate::saga) struct Outlook {
     pub oldest_due_s: Option<f64>,
     /// Sagas of ours that need a person.
     pub parked: i64,
+    /// Rises when limits of participants or their breakers change.
+    pub participants: i64,
 }
 
 /// The one statement that an idle replica runs a second.
@@ -129,7 +137,8 @@ pub(in crate::saga) async fn look(
                      and (s.definition || ' ' || s.definition_version) = any($4)
                      and s.saga_id <> all($5)
                    order by s.wake_at limit 1) d) as oldest_due_s,
-             (select count(*) from saga where attention is not null and bucket = any($1)) as "parked!""#,
+             (select count(*) from saga where attention is not null and bucket = any($1)) as "parked!",
+             (select coalesce(sum(version), 0)::bigint from participant) as "participants!""#,
         buckets,
         horizon_ms as f64,
         boot_id,

@@ -249,6 +249,38 @@ pub(in crate::saga) async fn suspend(
     Ok(())
 }
 
+/// Suspends sagas of which nothing is under way, due at once: whoever has their buckets next wakes them.
+pub(in crate::saga) async fn suspend_all(
+    pool: &PgPool,
+    fence: &Fence,
+    sagas: &[Uuid],
+) -> sqlx::Result<()> {
+    if sagas.is_empty() {
+        return Ok(());
+    }
+    let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
+    sqlx::query!(
+        "with fence as materialized (
+             select b.bucket from unnest($1::smallint[], $2::bigint[]) as f (bucket, epoch)
+               join bucket b on b.bucket = f.bucket and b.epoch = f.epoch
+              where b.bucket = any($3)
+              order by b.bucket
+                for share of b)
+         update saga s set wake_at = now()
+           from unnest($3::smallint[], $4::uuid[]) as x (bucket, saga_id)
+          where s.bucket = x.bucket and s.saga_id = x.saga_id
+            and s.closed_status is null and s.wake_at is null
+            and (s.bucket in (select bucket from fence)) is true",
+        &fence.buckets,
+        &fence.epochs,
+        &buckets,
+        sagas,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
 /// Makes the monthly partitions of the journal ahead of time.
 pub(in crate::saga) async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!("select ensure_partitions('journal', 2)").fetch_one(pool).await?;

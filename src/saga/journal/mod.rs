@@ -17,6 +17,7 @@ pub(super) mod feed;
 pub(super) mod foreign;
 pub(super) mod inbox;
 pub(super) mod lease;
+pub(super) mod limits;
 pub(super) mod load;
 pub(super) mod open;
 pub(super) mod past;
@@ -40,6 +41,7 @@ use self::queue::{Answered, Noted, Queue};
 pub use self::{
     inbox::CancelVerdict,
     lease::Replica,
+    limits::{Change, Changed},
     read::{JournalLine, SagaRow, count_open},
     signal::{Asked, Only, SIGNALS_MAX},
 };

@@ -15,9 +15,9 @@ use super::event::{Event, Kind, Settlement, Shape, State, StepIndex, Wait};
 /// A step that must be done, the pivot, and one that the saga can go on without.
 fn shape() -> Arc<[Shape]> {
     Arc::new([
-        Shape { name: "a", kind: Kind::Required },
-        Shape { name: "p", kind: Kind::Pivot },
-        Shape { name: "n", kind: Kind::BestEffort },
+        Shape { name: "a", kind: Kind::Required, is_compensated: true },
+        Shape { name: "p", kind: Kind::Pivot, is_compensated: true },
+        Shape { name: "n", kind: Kind::BestEffort, is_compensated: true },
     ])
 }
 

@@ -45,9 +45,9 @@ fn first() -> Saga<Vec<u32>, ()> {
 /// Lines of version 1.
 fn lines(events: &[Event]) -> Vec<JournalLine> {
     let shape = [
-        Shape { name: "a", kind: Kind::Required },
-        Shape { name: "p", kind: Kind::Pivot },
-        Shape { name: "n", kind: Kind::BestEffort },
+        Shape { name: "a", kind: Kind::Required, is_compensated: true },
+        Shape { name: "p", kind: Kind::Pivot, is_compensated: true },
+        Shape { name: "n", kind: Kind::BestEffort, is_compensated: true },
     ];
     let started = [Event::Started { input: raw(json!([1])) }];
     let lines = started.iter().chain(events).map(|it| it.line(&shape)).zip(1..);

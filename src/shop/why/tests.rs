@@ -1,6 +1,7 @@
 //! Every situation an order can be in, and the sentence that says so.
 
 mod back;
+mod held;
 
 use std::collections::BTreeMap;
 
@@ -130,7 +131,7 @@ fn closed(status: &str, reason: Option<&str>, captured: i64) -> OrderView {
 }
 
 fn why(order: &OrderView) -> Why {
-    Why::of(order, &Policies::default())
+    Why::of(order, &Policies::default(), None)
 }
 
 fn says(order: &OrderView, sentence: &str) {

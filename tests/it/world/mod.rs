@@ -7,6 +7,7 @@ pub(crate) mod house;
 pub(crate) mod replica;
 pub(crate) mod shops;
 pub(crate) mod sse;
+pub(crate) mod teller;
 
 use std::time::{Duration, Instant};
 
