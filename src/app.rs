@@ -4,6 +4,7 @@ mod hosted;
 mod parts;
 mod played;
 mod signals;
+mod upgrade;
 
 use std::{
     io::{ErrorKind, Write as _},
@@ -23,9 +24,12 @@ use crate::{
     http::{self, Counter, service},
     postgres::{self, ClusterConfig, Database, Source},
     rehearsal,
+    saga::EngineError,
     shop::{Opening, Pools, Shop, rehearse::Rehearsed},
     telemetry::Metrics,
 };
+
+pub use upgrade::check_upgrade;
 
 /// Of the ten seconds that a stop may take, what requests in flight get, and then attempts in flight.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(4);
@@ -115,7 +119,13 @@ impl Start {
             policies,
             engine: parts::engine_settings(&config, address),
         };
-        Shop::open(opening).await.context("the shop cannot be opened")
+        Shop::open(opening).await.map_err(|error| match error {
+            EngineError::UnknownVersions(lacking) => anyhow::Error::new(lacking).context(
+                "orders are open of versions that this program does not have; start one that has \
+                 them, or let the orders wait for one with --allow-unknown-versions",
+            ),
+            error => anyhow::Error::new(error).context("the shop cannot be opened"),
+        })
     }
 }
 

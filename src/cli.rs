@@ -2,6 +2,7 @@
 //!
 //! The client knows the server by its HTTP API only. Exit codes: 0 it is as wished (for a watched
 //! order: COMPLETED), 1 it is not (refused, or closed otherwise), 2 the question could not be put.
+//! `crema upgrade` asks the database; what it finds is printed here (0, or 3 when something would change).
 
 mod answers;
 mod client;
@@ -12,6 +13,7 @@ mod participants;
 mod show;
 mod sse;
 mod travel;
+mod upgrade;
 
 use std::{
     io::{self, Write},
@@ -21,11 +23,12 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 
-use crate::config::{RehearseArgs, ServeArgs};
+use crate::config::{DatabaseArgs, RehearseArgs, ServeArgs};
 use client::Client;
 pub use error::CliError;
 pub use order::OrderCommand;
 pub use participants::{ParticipantsArgs, run as participants};
+pub use upgrade::upgrade;
 
 /// Crema takes a coffee shop's orders and sees every one through to its end.
 ///
@@ -54,6 +57,8 @@ pub enum Command {
     Participants(ParticipantsArgs),
     /// Ask whether a server is ready; exits with 0 if it is
     Health(ServerArgs),
+    /// Tell what would become of the open orders under this program
+    Upgrade(UpgradeArgs),
     /// Print the API's description (OpenAPI, YAML)
     Openapi,
 }
@@ -64,6 +69,20 @@ pub struct ServerArgs {
     /// The server's base URL
     #[arg(long, env = "CREMA_SERVER", default_value = "http://127.0.0.1:8080", global = true)]
     pub server: Url,
+}
+
+/// The arguments of `crema upgrade`.
+#[derive(Debug, Args)]
+pub struct UpgradeArgs {
+    /// Where the orders are.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Only tell, and change nothing: exits with 0 when nothing would change, with 3 when something would
+    #[arg(long, required = true)]
+    pub check: bool,
+    /// Print it as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The arguments of `crema order`.

@@ -29,6 +29,8 @@ pub mod names {
     pub const ORDERS_PARKED: &str = "crema_orders_parked";
     /// Open orders in the memory of this replica.
     pub const SAGAS_LIVE: &str = "crema_sagas_live";
+    /// Open orders of this replica that it cannot drive: of a version, or with journal lines, of another release.
+    pub const SAGAS_OF_UNKNOWN_VERSION: &str = "crema_sagas_of_unknown_version";
     /// Open orders that nobody drove, found by the sweep.
     pub const SAGAS_STRANDED: &str = "crema_sagas_stranded_total";
     /// Seconds since the oldest order that should have been woken was due.
@@ -162,6 +164,7 @@ fn describe() {
     describe_counter!(COMPENSATIONS, "Compensations done.");
     describe_gauge!(ORDERS_PARKED, "Open orders that need a person.");
     describe_gauge!(SAGAS_LIVE, "Open orders in the memory of this replica.");
+    describe_gauge!(SAGAS_OF_UNKNOWN_VERSION, "Open orders here that another release must drive.");
     describe_counter!(SAGAS_STRANDED, "Open orders that nobody drove, found by the sweep.");
     describe_gauge!(OLDEST_DUE_AGE_SECONDS, Unit::Seconds, "How overdue the oldest order is.");
     describe_histogram!(JOURNAL_BATCH_SIZE, Unit::Count, "Transitions in a journal batch.");

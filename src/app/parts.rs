@@ -62,7 +62,9 @@ pub(super) fn engine_settings(config: &ServeConfig, address: SocketAddr) -> Engi
     let lease = LeaseSettings::of(config.lease);
     let handover_timeout = Duration::from_secs(1);
     let limits = LimitSettings { breaker: breaker(), ..LimitSettings::default() };
-    EngineSettings { name, lease, handover_timeout, limits, ..EngineSettings::default() }
+    let allow_unknown_versions = config.allow_unknown_versions;
+    let usual = EngineSettings::default();
+    EngineSettings { name, lease, handover_timeout, limits, allow_unknown_versions, ..usual }
 }
 
 /// When circuits open, and for how long.

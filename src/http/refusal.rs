@@ -38,6 +38,11 @@ impl From<ShopError> for Problem {
             ShopError::AlreadyCollected => Self::new(Code::AlreadyCollected, detail),
             ShopError::NotWaiting => Self::new(Code::NotParked, detail),
             ShopError::StockTooLow => Self::new(Code::StockConflict, detail),
+            ShopError::Journal(error) if error.is_of_another_release() => {
+                let detail = "The order is of another release, which this replica does not know; \
+                              one of that release answers for it.";
+                Self::new(Code::Unavailable, detail).retry_after(5)
+            }
             ShopError::Journal(error) => {
                 tracing::error!(%error, "an order's journal cannot be read");
                 Self::internal()

@@ -1,6 +1,6 @@
 //! The engine from outside: build it, start sagas, ask for things, stop it.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -12,9 +12,10 @@ use uuid::Uuid;
 use super::{
     Core, EngineSettings,
     clock::Clock,
-    definition::{Plan, Saga},
+    definition::{Definitions, Saga},
     feed::Feed,
     first::First,
+    foreign::{EngineError, Foreign},
     journal::{self, Apply, Journal, Refusal, Verdict, WriterSettings, inbox, lease},
     lease::Ownership,
     limits::Limits,
@@ -30,7 +31,7 @@ pub struct EngineBuilder<E> {
     drive: PgPool,
     apply: Apply<E>,
     settings: EngineSettings,
-    plans: HashMap<(String, i32), Arc<Plan<E>>>,
+    definitions: Definitions<E>,
 }
 
 /// Drives sagas. Clones share everything.
@@ -75,8 +76,8 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
     /// `options` are for connections of the engine's own (the writers, the lease), `drive` is the pool for
     /// everything else it does; `apply` commits the sagas' effects.
     pub fn new(options: PgConnectOptions, drive: PgPool, apply: Apply<E>) -> Self {
-        let (settings, plans) = (EngineSettings::default(), HashMap::new());
-        Self { options, drive, apply, settings, plans }
+        let (settings, definitions) = (EngineSettings::default(), Definitions::default());
+        Self { options, drive, apply, settings, definitions }
     }
 
     /// Sets the limits.
@@ -87,18 +88,25 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
 
     /// Adds a saga. Versions of one saga stand side by side.
     pub fn register<I>(mut self, saga: Saga<I, E>) -> Self {
-        let plan = saga.plan;
-        self.plans.insert((plan.name.to_owned(), plan.version), Arc::new(plan));
+        self.definitions = self.definitions.register(saga);
         self
     }
 
-    /// Registers this process as a replica and starts driving.
-    pub async fn start(self) -> sqlx::Result<Engine<E>> {
-        let called =
-            self.plans.values().flat_map(|it| it.steps.iter().filter_map(|it| it.participant));
-        let limits = Limits::new(called.collect(), self.settings.limits);
+    /// Sets all the sagas at once.
+    pub fn definitions(mut self, definitions: Definitions<E>) -> Self {
+        self.definitions = definitions;
+        self
+    }
+
+    /// Registers this process as a replica and starts driving. Refused, before anything is written, when sagas are
+    /// open of versions that are not registered, unless that is allowed.
+    pub async fn start(self) -> Result<Engine<E>, EngineError> {
+        let steps = self.definitions.plans.values().flat_map(|it| &it.steps);
+        let called = steps.filter_map(|it| it.participant).collect();
+        let limits = Limits::new(called, self.settings.limits);
         let core = Arc::new(Core {
-            plans: self.plans,
+            foreign: Foreign::beside(self.definitions.plans.values().map(AsRef::as_ref)),
+            plans: self.definitions.plans,
             apply: self.apply,
             ownership: Arc::new(Ownership::new()),
             journal: Journal::new(),
@@ -115,6 +123,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             drain: CancellationToken::new(),
             halt: CancellationToken::new(),
         });
+        core.must_know_what_is_open().await?;
         core.make_partitions().await;
         let mut connection = PgConnection::connect_with(&core.options).await?;
         core.end_leases_of_the_dead(&mut connection).await?;

@@ -35,7 +35,8 @@ impl<E: Send + Sync + 'static> Core<E> {
     pub(super) async fn tick(self: &Arc<Self>) -> sqlx::Result<()> {
         let (boot_id, ours) = (self.ownership.boot_id(), self.ownership.buckets());
         let horizon = as_ms(self.settings.horizon);
-        let outlook = lease::look(&self.drive, boot_id, &ours, horizon).await?;
+        let outlook =
+            lease::look(&self.drive, boot_id, &ours, horizon, &self.foreign.readable()).await?;
         self.clock.set(outlook.now_ms);
         metrics::gauge!("crema_buckets_owned").set(ours.len() as f64);
         metrics::gauge!("crema_sagas_live").set(self.live.len() as f64);
@@ -64,13 +65,14 @@ impl<E: Send + Sync + 'static> Core<E> {
         if !self.live.is_time_to_sweep(self.settings.sweep) {
             return Ok(());
         }
-        let running = load::running_ids(&self.drive, &self.ownership.buckets()).await?;
+        let (ours, readable) = (self.ownership.buckets(), self.foreign.readable());
+        let running = load::running_ids(&self.drive, &ours, &readable).await?;
         for saga_id in self.live.stranded(running) {
             tracing::error!(%saga_id, "nobody drove this saga; it is taken up again");
             metrics::counter!("crema_sagas_stranded_total").increment(1);
             self.live.ask_to_reload(saga_id, Arrival::Missed);
         }
-        Ok(())
+        self.notice_foreign().await
     }
 
     /// Brings what we believe to own in line with the table. The two differ when the answer to a takeover

@@ -51,7 +51,7 @@ pub use self::{
 };
 use crate::{
     config::limits::DRY_RUNS_AT_ONCE,
-    saga::{Engine, EngineBuilder, EngineSettings, history::HistoryError},
+    saga::{Engine, EngineBuilder, EngineError, EngineSettings, history::HistoryError},
 };
 
 /// How often the months ahead are made ready. Two are, so that this may fail for weeks.
@@ -171,8 +171,9 @@ pub enum ShopError {
 }
 
 impl Shop {
-    /// Opens the shop: reads the menu, starts the engine.
-    pub async fn open(opening: Opening) -> sqlx::Result<Arc<Self>> {
+    /// Opens the shop: reads the menu, starts the engine. Refused when orders are open of versions that are not
+    /// registered, unless the engine's settings allow it.
+    pub async fn open(opening: Opening) -> Result<Arc<Self>, EngineError> {
         let Opening { options, pools, participants, rehearsed, policies, engine } = opening;
         let menu = MenuCache::default();
         menu.refresh(&pools.read).await?;
@@ -180,7 +181,7 @@ impl Shop {
         let notices_due = Arc::new(Notify::new());
         let engine = EngineBuilder::new(options, pools.drive, books::apply)
             .settings(engine)
-            .register(saga::order_saga(participants.clone(), policies, notices_due.clone()))
+            .definitions(saga::definitions(participants.clone(), policies, notices_due.clone()))
             .start()
             .await?;
         let (tasks, halt) = (TaskTracker::new(), CancellationToken::new());

@@ -18,7 +18,8 @@ use super::{
     payments::Payments,
 };
 use crate::saga::{
-    Close, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED, event::Progress,
+    Close, Definitions, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED,
+    event::Progress,
 };
 
 /// The definition's name and version: what an order is pinned to.
@@ -96,6 +97,15 @@ impl Default for Policies {
             Policy { start_to_close: Duration::from_secs(10), attempts_max: 5, ..payment };
         Self { payment, preparation, notification }
     }
+}
+
+/// Every version of the order saga that orders may be pinned to.
+pub fn definitions(
+    participants: Participants,
+    policies: Policies,
+    notices_due: Arc<Notify>,
+) -> Definitions<Effect> {
+    Definitions::default().register(order_saga(participants, policies, notices_due))
 }
 
 /// The order saga, version 1. `notices_due` is told of every notice that a closing commit will hold.

@@ -16,13 +16,14 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
 ];
 
 /// What is decided without looking at a clock, a database or a network.
-const PURE: [&str; 7] = [
+const PURE: [&str; 8] = [
     "src/saga/event.rs",
     "src/saga/decide.rs",
     "src/saga/line.rs",
     "src/saga/fold.rs",
     "src/saga/limits/breaker.rs",
     "src/saga/limits/share.rs",
+    "src/saga/upgrade.rs",
     "src/shop/order.rs",
 ];
 

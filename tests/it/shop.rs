@@ -29,4 +29,5 @@ mod start;
 mod streams;
 mod tickets;
 mod time_travel;
+mod upgrade;
 mod why;
