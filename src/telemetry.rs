@@ -49,6 +49,8 @@ pub mod names {
     pub const PARTICIPANT_WAITING: &str = "crema_participant_waiting";
     /// Calls that had to wait, by `participant`.
     pub const PARTICIPANT_WAITS: &str = "crema_participant_waits_total";
+    /// Ticks of schedules that are over, by `outcome`.
+    pub const SCHEDULE_TICKS: &str = "crema_schedule_ticks_total";
     /// Leases this replica lost.
     pub const LEASE_LOST: &str = "crema_lease_lost_total";
 }
@@ -174,6 +176,7 @@ fn describe() {
     describe_gauge!(BREAKER_STATE, "A participant's circuit: 0 closed, 1 half open, 2 open.");
     describe_gauge!(PARTICIPANT_WAITING, "Orders that wait until they may call a participant.");
     describe_counter!(PARTICIPANT_WAITS, "Calls of a participant that had to wait.");
+    describe_counter!(SCHEDULE_TICKS, "Ticks of schedules that are over.");
     describe_counter!(LEASE_LOST, "Leases this replica lost.");
 }
 

@@ -60,6 +60,10 @@ impl Client {
         self.json(self.http.put(self.url(path)).json(body)).await
     }
 
+    pub(super) async fn delete(&self, path: &[&str]) -> Result<(), CliError> {
+        self.send(self.http.delete(self.url(path))).await.map(|_| ())
+    }
+
     /// The events of an order, from after `last_event` on.
     pub(super) async fn events(
         &self,

@@ -17,6 +17,7 @@ mod orders;
 mod participants;
 pub mod problem;
 mod refusal;
+mod schedules;
 pub mod serve;
 pub mod service;
 mod travel;
@@ -62,6 +63,7 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(list::routes())
         .merge(history::routes())
         .merge(counter::routes())
+        .merge(schedules::routes())
         .merge(operators::routes())
         .merge(participants::routes())
         .merge(why::routes())

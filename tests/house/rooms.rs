@@ -16,7 +16,7 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
 ];
 
 /// What is decided without looking at a clock, a database or a network.
-const PURE: [&str; 8] = [
+const PURE: [&str; 11] = [
     "src/saga/event.rs",
     "src/saga/decide.rs",
     "src/saga/line.rs",
@@ -25,6 +25,9 @@ const PURE: [&str; 8] = [
     "src/saga/limits/share.rs",
     "src/saga/upgrade.rs",
     "src/shop/order.rs",
+    "src/shop/calendar.rs",
+    "src/shop/schedule.rs",
+    "src/shop/schedule/look.rs",
 ];
 
 /// Where the shop calls its participants.
