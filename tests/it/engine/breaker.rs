@@ -98,6 +98,8 @@ async fn nothing_is_called_and_no_attempt_is_burnt_while_a_participant_is_down()
         (openings == 2).then_some(())
     })
     .await;
+    // What became of it is reported at once, and journaled a moment later.
+    until("it is journaled", async || (rig.number(FAILED).await > burnt).then_some(())).await;
     assert_eq!(rig.number(FAILED).await, burnt + 1, "the probe's attempt, and no other");
     oven.set_down(false);
     probe_now(&rig).await;
