@@ -26,12 +26,10 @@ pub trait Step: Send + Sync + 'static {
     const NAME: &'static str;
     /// The saga's label once this step is done, if it changes it.
     const LABEL_DONE: Option<&'static str> = None;
-    /// The participant that it calls, by a name that it shares with other steps that call the same. Limits and
-    /// the circuit breaker are the participant's ([`limits`](super::limits)).
+    /// The participant that it calls: what [`limits`](super::limits) and a circuit breaker stand before.
     const PARTICIPANT: Option<&'static str> = None;
-    /// Whether the step calls nobody: it answers at once, from the journal and its input, and what it does
-    /// is its effects. Such a step is taken in the commit of the step before it: there is no call whose
-    /// intent would have to be durable first.
+    /// Whether the step calls nobody: it answers at once, from the journal and its input, and what it does is its
+    /// effects. It is taken in the commit of the step before it: there is no intent of a call to be durable first.
     const IS_LOCAL: bool = false;
     /// Whether there can be anything to take back. The saga goes back past a step of which there cannot.
     const IS_COMPENSATED: bool = true;
