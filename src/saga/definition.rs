@@ -3,10 +3,11 @@
 //! Nothing is replayed, so there is no determinism rule: a step may do anything. A saga in flight keeps
 //! the version it was started with; register the old list beside the new one until the last is closed.
 
-use std::{any::Any, collections::HashMap, marker::PhantomData, sync::Arc, time::Duration};
+use std::{any::Any, collections::HashMap, marker::PhantomData, sync::Arc};
 
 use futures::future::BoxFuture;
-use serde::{Serialize, de::DeserializeOwned};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{
     Value,
     value::{RawValue, to_raw_value},
@@ -46,8 +47,8 @@ pub struct Plan<E> {
 /// Decides the end. `None` only for an input of another saga.
 type Closing<E> = dyn Fn(&Input, &Ending<'_>) -> Option<Close<E>> + Send + Sync;
 
-/// How long a saga has in all, from its start.
-type Deadline = dyn Fn(&Input) -> Option<Duration> + Send + Sync;
+/// Until when a saga has time, by its input and its start.
+type Deadline = dyn Fn(&Input, Timestamp) -> Option<Timestamp> + Send + Sync;
 
 /// One step of a plan.
 pub(super) struct Planned<E> {
@@ -68,6 +69,8 @@ pub struct Ending<'a> {
     pub cause: Option<&'a str>,
     /// Who cancelled it, if anybody did.
     pub cancelled_by: Option<&'a str>,
+    /// Why, in the words of whoever did.
+    pub cancel_reason: Option<&'a str>,
     /// What its journal adds up to.
     pub state: &'a State,
 }
@@ -114,14 +117,14 @@ where
         Self { plan, input: PhantomData }
     }
 
-    /// Sets how long a saga has in all, from its start, if its input says so. When that is over before the
-    /// pivot, the attempt that runs ends in doubt and the saga goes back, because of
+    /// Sets until when a saga has time, by its input and its start. When that is over before the pivot, the
+    /// attempt that runs ends in doubt and the saga goes back, because of
     /// [`TIMED_OUT`](super::decide::TIMED_OUT).
     pub fn deadline(
         mut self,
-        deadline: impl Fn(&I) -> Option<Duration> + Send + Sync + 'static,
+        deadline: impl Fn(&I, Timestamp) -> Option<Timestamp> + Send + Sync + 'static,
     ) -> Self {
-        let deadline = move |input: &Input| deadline(input.downcast_ref()?);
+        let deadline = move |input: &Input, started| deadline(input.downcast_ref()?, started);
         self.plan.deadline = Some(Box::new(deadline));
         self
     }
@@ -193,6 +196,8 @@ pub(super) trait AnyStep<E>: Send + Sync {
         input: &'a Input,
         output: Option<&'a str>,
     ) -> BoxFuture<'a, Answer<E>>;
+    /// What a person has told of the step, or of its compensation.
+    fn settled(&self, input: &Input, output: &Value, is_compensation: bool) -> Answer<E>;
 }
 
 /// What a step or a compensation answers, its output as JSON.
@@ -216,6 +221,16 @@ impl<S: Step> AnyStep<S::Effect> for S {
             })?;
             encode(Step::compensate(self, cx, typed::<S>(input)?, output).await?)
         })
+    }
+
+    fn settled(&self, input: &Input, output: &Value, is_compensation: bool) -> Answer<S::Effect> {
+        let input = typed::<S>(input)?;
+        if is_compensation {
+            return encode(Step::compensation_settled(self, input, output.clone())?);
+        }
+        let output = S::Output::deserialize(output)
+            .map_err(|error| StepError::refused("settlement_unfit", error.to_string()))?;
+        encode(Step::settled(self, input, output))
     }
 }
 

@@ -55,9 +55,10 @@ use self::{
 pub use self::{
     definition::{Close, Definitions, Ending, Saga},
     engine::{Engine, EngineBuilder, StartError, Started},
-    event::Wait,
+    event::{Settlement, Wait},
     foreign::{EngineError, UnknownVersion, UnknownVersions},
-    journal::{Applied, Apply, Asked, Entry, Refusal},
+    journal::{Applied, Apply, Asked, Entry, Only, Refusal},
+    requests::Unfit,
     step::{Cx, Done, Lane, Policy, Step, StepError},
 };
 

@@ -159,6 +159,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         let mut is_answer = !running.is_going_back();
         loop {
             let (at_hand, wait, base) = (draft.at_hand(), draft.wait(), draft.take_base());
+            let taken = draft.taken();
             let (rejected, effects) = match self.write(running, draft).await {
                 Ok(Turn::Again) => return self.rest(running, wait).await,
                 Ok(turn) => return turn,
@@ -170,6 +171,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                 continue;
             }
             draft = Draft::new(running);
+            draft.remove(taken);
             match (rejected, at_hand) {
                 (Rejected::Cancelled, _) => return self.give_way(running, at_hand).await,
                 (Rejected::Refused(refusal), Some((step, attempt))) if is_answer => {

@@ -61,6 +61,24 @@ pub trait Step: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Done<Value, Self::Effect>, StepError>> + Send {
         async { Ok(Done::new(Value::Null)) }
     }
+
+    /// What follows in our own tables when a person has told that the step happened, and left this.
+    fn settled(
+        &self,
+        _input: &Self::Input,
+        output: Self::Output,
+    ) -> Done<Self::Output, Self::Effect> {
+        Done::new(output)
+    }
+
+    /// The same of its compensation. An error says what is missing for the books to add up.
+    fn compensation_settled(
+        &self,
+        _input: &Self::Input,
+        output: Value,
+    ) -> Result<Done<Value, Self::Effect>, StepError> {
+        Ok(Done::new(output))
+    }
 }
 
 /// What a step or a compensation leaves behind, or what it waits for.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -43,13 +44,12 @@ impl<E: Send + Sync + 'static> Running<E> {
     }
 }
 
-/// When the time is over that a saga has as a whole: counted from its id, which tells when it was placed.
+/// When the time is over that a saga has as a whole, in milliseconds since 1970. It started when its id says (RFC 9562,
+/// UUIDv7).
 pub(super) fn deadline_ms<E>(plan: &Plan<E>, saga_id: Uuid, input: &Input) -> Option<i64> {
-    let deadline = plan.deadline.as_ref()?(input)?;
-    let (seconds, nanos) = saga_id.get_timestamp()?.to_unix();
-    let started_ms =
-        i64::try_from(seconds).ok()?.checked_mul(1_000)? + i64::from(nanos / 1_000_000);
-    started_ms.checked_add(as_ms(deadline))
+    let started_ms = i64::try_from(saga_id.as_u128() >> 80).ok()?;
+    let started = Timestamp::from_millisecond(started_ms).ok()?;
+    Some(plan.deadline.as_ref()?(input, started)?.as_millisecond())
 }
 
 impl<E: Send + Sync + 'static> Core<E> {

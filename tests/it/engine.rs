@@ -18,6 +18,7 @@ mod replicas;
 mod rest;
 mod rig;
 mod sagas;
+mod settle;
 mod toys;
 mod upgrade;
 mod versions;

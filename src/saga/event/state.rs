@@ -29,6 +29,8 @@ pub struct State {
     pub direction: Direction,
     /// Who asked for the cancellation, if anybody did.
     pub cancelled_by: Option<String>,
+    /// Why, in the words of whoever did.
+    pub cancel_reason: Option<String>,
     /// Why a person is needed, if one is.
     pub attention: Option<String>,
     /// Who paused it, while it is.

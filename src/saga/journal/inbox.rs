@@ -7,12 +7,13 @@ use super::{bucket_of, foreign::Readable};
 
 /// Everything that can be asked of a saga, by its kind. What a newer release may ask besides waits for a replica of
 /// that.
-const REQUESTS: [(&str, Request); 5] = [
+const REQUESTS: [(&str, Request); 6] = [
     ("cancel", Request::Cancel),
     ("retry", Request::Retry),
     ("signal", Request::Signal),
     ("pause", Request::Pause),
     ("resume", Request::Resume),
+    ("settle", Request::Settle),
 ];
 
 /// The kinds, for a statement.
@@ -37,6 +38,7 @@ pub(in crate::saga) enum Request {
     Signal,
     Pause,
     Resume,
+    Settle,
 }
 
 impl Item {

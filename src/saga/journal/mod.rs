@@ -41,7 +41,7 @@ pub use self::{
     inbox::CancelVerdict,
     lease::Replica,
     read::{JournalLine, SagaRow, count_open},
-    signal::{Asked, SIGNALS_MAX},
+    signal::{Asked, Only, SIGNALS_MAX},
 };
 pub(super) use self::{
     write::Fence,

@@ -33,7 +33,8 @@ fn refused(step: StepIndex, attempt: u32, in_doubt: bool) -> Event {
 /// Waits for a time, or for the signal `go`.
 fn waiting(step: StepIndex, attempt: u32) -> Event {
     let what = "for \"it\"".to_owned();
-    let wait = Wait { until_ms: Some(1_700_000_000_123), signals: vec!["go".to_owned()], what };
+    let (until_ms, signals) = (Some(1_700_000_000_123), vec!["go".to_owned()]);
+    let wait = Wait { until_ms, signals, what, attention: None };
     Event::StepWaiting { step, attempt, wait }
 }
 

@@ -1,7 +1,5 @@
 //! The toy sagas.
 
-use std::time::Duration;
-
 use crema::saga::{Close, Cx, Done, Lane, Policy, Saga, Step, StepError, Wait, definition::Ending};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -67,7 +65,9 @@ pub(crate) fn near(world: &World, policy: Policy) -> Saga<Toy, Effect> {
 /// A step, a wait for the signal `go` or for a time, a pivot; and a time for all of it.
 pub(crate) fn patient(world: &World, policy: Policy) -> Saga<Toy, Effect> {
     Saga::new("patient", 1, "NEW", close)
-        .deadline(|toy: &Toy| toy.deadline_ms.map(Duration::from_millis))
+        .deadline(|toy: &Toy, started| {
+            Some(started + SignedDuration::from_millis(toy.deadline_ms?))
+        })
         .step(Leg::<0> { world: world.clone(), policy })
         .step(Patience)
         .pivot(Leg::<2> { world: world.clone(), policy })
