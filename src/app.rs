@@ -154,13 +154,15 @@ async fn with_shop(
     limits.drain_timeout = limits.drain_timeout.min(DRAIN_REQUESTS);
     let router = http::with_layers(http::router(counter, service), &limits);
     let telling_readiness = tokio::spawn(tell_readiness(shop.clone(), ready, stopping.clone()));
-    let notices = CancellationToken::new();
-    let telling = tokio::spawn(shop.clone().send_notices(notices.clone()));
+    let beside = CancellationToken::new();
+    let telling = tokio::spawn(shop.clone().send_notices(beside.clone()));
+    let keeping_schedules = tokio::spawn(shop.clone().keep_schedules(beside.clone()));
 
     let served = tokio::spawn(http::serve::serve(listener, router, limits, stopping)).await;
     tracing::info!("stopping");
-    notices.cancel();
+    beside.cancel();
     telling.await?;
+    keeping_schedules.await?;
     telling_readiness.await?;
     Ok(served?)
 }

@@ -9,6 +9,7 @@ mod client;
 mod error;
 mod follow;
 mod order;
+mod schedule;
 mod show;
 mod sse;
 mod travel;
@@ -26,6 +27,7 @@ use crate::config::{DatabaseArgs, RehearseArgs, ServeArgs};
 use client::Client;
 pub use error::CliError;
 pub use order::OrderCommand;
+pub use schedule::ScheduleCommand;
 pub use upgrade::upgrade;
 
 /// Crema takes a coffee shop's orders and sees every one through to its end.
@@ -51,6 +53,8 @@ pub enum Command {
     Rehearse(RehearseArgs),
     /// Place, watch and cancel orders on a running server
     Order(OrderArgs),
+    /// Have orders placed again and again by a running server
+    Schedule(ScheduleArgs),
     /// Ask whether a server is ready; exits with 0 if it is
     Health(ServerArgs),
     /// Tell what would become of the open orders under this program
@@ -95,12 +99,34 @@ pub struct OrderArgs {
     pub command: OrderCommand,
 }
 
+/// The arguments of `crema schedule`.
+#[derive(Debug, Args)]
+pub struct ScheduleArgs {
+    /// Which server to ask.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Print what the server answers as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do with a schedule.
+    #[command(subcommand)]
+    pub command: ScheduleCommand,
+}
+
 /// Runs `crema order`.
 ///
 /// # Errors
 /// [`CliError`] when the server refuses or cannot be asked.
 pub async fn order(args: OrderArgs) -> Result<ExitCode, CliError> {
     order::run(&Client::new(args.server.server)?, args.command, args.json).await
+}
+
+/// Runs `crema schedule`.
+///
+/// # Errors
+/// [`CliError`] when the server refuses or cannot be asked.
+pub async fn schedule(args: ScheduleArgs) -> Result<ExitCode, CliError> {
+    schedule::run(&Client::new(args.server.server)?, args.command, args.json).await
 }
 
 /// Runs `crema health`: success only if the server says that it is ready.

@@ -27,6 +27,7 @@ async fn main() -> ExitCode {
         Command::Serve(args) => run_server(*args).await,
         Command::Rehearse(args) => run_rehearsal(args).await,
         Command::Order(args) => cli::order(args).await.map_err(Into::into),
+        Command::Schedule(args) => cli::schedule(args).await.map_err(Into::into),
         Command::Health(args) => cli::health(args).await.map_err(Into::into),
         Command::Upgrade(args) => app::check_upgrade(args).await,
         Command::Openapi => cli::openapi().map_err(Into::into),

@@ -43,6 +43,8 @@ pub mod names {
     pub const POOL_WAIT_SECONDS: &str = "crema_pool_wait_seconds";
     /// Buckets this replica owns.
     pub const BUCKETS_OWNED: &str = "crema_buckets_owned";
+    /// Ticks of schedules that are over, by `outcome`.
+    pub const SCHEDULE_TICKS: &str = "crema_schedule_ticks_total";
     /// Leases this replica lost.
     pub const LEASE_LOST: &str = "crema_lease_lost_total";
 }
@@ -165,6 +167,7 @@ fn describe() {
     describe_histogram!(JOURNAL_COMMIT_SECONDS, Unit::Seconds, "How long a batch took to commit.");
     describe_histogram!(POOL_WAIT_SECONDS, Unit::Seconds, "Waiting for a database connection.");
     describe_gauge!(BUCKETS_OWNED, "Buckets this replica owns.");
+    describe_counter!(SCHEDULE_TICKS, "Ticks of schedules that are over.");
     describe_counter!(LEASE_LOST, "Leases this replica lost.");
 }
 

@@ -16,6 +16,7 @@ mod operators;
 mod orders;
 pub mod problem;
 mod refusal;
+mod schedules;
 pub mod serve;
 pub mod service;
 mod travel;
@@ -61,6 +62,7 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(list::routes())
         .merge(history::routes())
         .merge(counter::routes())
+        .merge(schedules::routes())
         .merge(operators::routes())
         .merge(why::routes())
         .merge(travel::routes())

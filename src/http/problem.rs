@@ -74,12 +74,15 @@ codes! {
     NotParked "not_parked" 409 "The order does not need a person";
     AlreadyCollected "already_collected" 409 "The order has been collected already";
     NotReady "not_ready" 409 "The order is not ready yet";
+    ScheduleLimit "schedule_limit" 409 "There are as many schedules as there may be";
     CursorExpired "cursor_expired" 410 "What came after this position is not kept any more";
     BodyTooLarge "body_too_large" 413 "The body is too large";
     UnsupportedMediaType "unsupported_media_type" 415 "The body must be application/json";
     BodyInvalid "body_invalid" 422 "The body does not hold what it should";
     ItemUnknown "item_unknown" 422 "There is no such item on the menu";
     EndpointUnknown "endpoint_unknown" 422 "There is no such endpoint for notices";
+    CronInvalid "cron_invalid" 422 "The cron expression cannot be used";
+    TimeZoneUnknown "time_zone_unknown" 422 "There is no such time zone";
     QuantityLimit "quantity_limit" 422 "The order is larger than one order may be";
     SeqBeyondEnd "seq_beyond_end" 422 "The order's journal is not that long";
     QueryConflict "query_conflict" 422 "The query asks for what excludes each other";

@@ -43,6 +43,12 @@ impl From<ShopError> for Problem {
                               one of that release answers for it.";
                 Self::new(Code::Unavailable, detail).retry_after(5)
             }
+            ShopError::CronInvalid(why) => Self::new(Code::CronInvalid, detail).at("/cron", why),
+            ShopError::TimeZoneUnknown(_) => {
+                let must = "must be a name of the IANA time zone database";
+                Self::new(Code::TimeZoneUnknown, detail).at("/time_zone", must)
+            }
+            ShopError::TooManySchedules => Self::new(Code::ScheduleLimit, detail),
             ShopError::Journal(error) => {
                 tracing::error!(%error, "an order's journal cannot be read");
                 Self::internal()
@@ -86,6 +92,40 @@ impl From<Unpriced> for Problem {
                 let problem = Self::new(Code::PriceChanged, detail).with("what", what);
                 problem.with("seen", seen).with("now", now)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_has_one_code_at_the_counter_and_on_its_schedule() {
+        let text = || "x".to_owned();
+        let changed = Unpriced::Changed { what: text(), seen: 1, now: 2 };
+        let quantity = Malformed::Quantity { pointer: text(), max: 1 };
+        let refusals = [
+            ShopError::Malformed(Malformed::Field(text(), text())),
+            ShopError::Malformed(quantity),
+            ShopError::Malformed(Malformed::CardNumber(text())),
+            ShopError::Malformed(Malformed::Mood(text())),
+            ShopError::Malformed(Malformed::RehearsalOnly(text())),
+            ShopError::Unpriced(Unpriced::Unknown(text())),
+            ShopError::Unpriced(Unpriced::OffSale(text())),
+            ShopError::Unpriced(changed),
+            ShopError::EndpointUnknown(text()),
+            ShopError::OutOfStock(text()),
+            ShopError::ShopClosed(text()),
+            ShopError::AtCapacity,
+            ShopError::KeyReused,
+            ShopError::InProgress,
+            ShopError::NotPlacing,
+            ShopError::OutcomeUnknown,
+        ];
+        for refusal in refusals {
+            let code = refusal.code();
+            assert_eq!(Problem::from(refusal).code.as_str(), code);
         }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! What one can ask of the shop: [`place`](Shop::place), [`find`](Shop::find), [`list`](Shop::list),
 //! [`cancel`](Shop::cancel), [`collect`](Shop::collect), and the counter's own business (menu, stock, mode). How an
-//! order stood at any moment is [`past`]; what placing or cancelling would do is [`dry_run`].
+//! order stood at any moment is [`past`]; what placing or cancelling would do is [`dry_run`]; orders that are placed
+//! again and again are [`standing`].
 
 pub mod books;
+pub mod calendar;
 mod card;
 pub mod dry_run;
 mod in_flight;
@@ -21,6 +23,9 @@ mod place;
 mod query;
 pub mod rehearse;
 pub mod saga;
+pub mod schedule;
+pub mod standing;
+mod ticks;
 pub mod view;
 pub mod why;
 
@@ -69,6 +74,7 @@ pub struct Shop {
     code_length: AtomicUsize,
     in_flight: Arc<InFlight>,
     notices_due: Arc<Notify>,
+    schedules_changed: Notify,
     tasks: TaskTracker,
     halt: CancellationToken,
     dry_runs: Semaphore,
@@ -161,6 +167,15 @@ pub enum ShopError {
     /// The stock would fall below zero.
     #[error("there is not that much of it")]
     StockTooLow,
+    /// What is to be a cron expression is none, or has no day that ever comes.
+    #[error("the cron expression cannot be used: {0}")]
+    CronInvalid(String),
+    /// There is no time zone of this name.
+    #[error("there is no time zone `{0}`")]
+    TimeZoneUnknown(String),
+    /// There are as many schedules as there may be.
+    #[error("there are as many schedules as there may be; delete one")]
+    TooManySchedules,
     /// A journal that does not add up.
     #[error("the order's journal cannot be read")]
     Journal(#[from] HistoryError),
@@ -196,6 +211,7 @@ impl Shop {
             code_length: AtomicUsize::new(place::CODE_LENGTH_MIN),
             in_flight: Arc::default(),
             notices_due,
+            schedules_changed: Notify::new(),
             tasks,
             halt,
             dry_runs: Semaphore::new(DRY_RUNS_AT_ONCE),

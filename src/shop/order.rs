@@ -182,6 +182,20 @@ pub enum Malformed {
     RehearsalOnly(String),
 }
 
+impl Malformed {
+    /// The same, of an order that is a member of something else.
+    pub fn inside(self, member: &str) -> Self {
+        match self {
+            Self::Field(pointer, must) => Self::Field(member.to_owned() + &pointer, must),
+            Self::Quantity { pointer, max } => {
+                Self::Quantity { pointer: member.to_owned() + &pointer, max }
+            }
+            Self::CardNumber(pointer) => Self::CardNumber(member.to_owned() + &pointer),
+            other => other,
+        }
+    }
+}
+
 /// The moods of the rehearsal, by what they are for.
 const MOODS: [(&str, &[&str]); 5] = [
     ("payment", &["decline", "slow", "down", "answer_lost", "late", "wrong_amount"]),

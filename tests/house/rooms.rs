@@ -16,13 +16,16 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
 ];
 
 /// What is decided without looking at a clock, a database or a network.
-const PURE: [&str; 6] = [
+const PURE: [&str; 9] = [
     "src/saga/event.rs",
     "src/saga/decide.rs",
     "src/saga/line.rs",
     "src/saga/fold.rs",
     "src/saga/upgrade.rs",
     "src/shop/order.rs",
+    "src/shop/calendar.rs",
+    "src/shop/schedule.rs",
+    "src/shop/schedule/look.rs",
 ];
 
 /// Where the shop calls its participants.

@@ -59,6 +59,9 @@ fn body_for(method: &str, path: &str) -> Option<Value> {
         ("PUT", "/v1/menu/items/{item}") => {
             Some(json!({ "name": "Latte", "price": 480, "recipe": { "milk": 220 } }))
         }
+        ("PUT", "/v1/schedules/{name}") => {
+            Some(json!({ "every_seconds": 86_400, "order": order_of("latte") }))
+        }
         ("PUT", "/v1/shop") => Some(json!({ "mode": "open" })),
         _ => None,
     }
@@ -75,7 +78,7 @@ async fn every_route_answers_as_it_is_described() {
     assert!(operations.len() >= 20, "{operations:?}");
     for (method, path, statuses) in operations {
         for id in [&*known, &unknown, "nope"] {
-            let address = path.replace("{id}", id);
+            let address = path.replace("{id}", id).replace("{name}", id);
             let address = address.replace("{ingredient}", "milk").replace("{item}", "latte");
             let verb = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
             let mut request = api.http.request(verb, api.url(&address));

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod endpoint;
 pub(crate) mod house;
 pub(crate) mod replica;
+pub(crate) mod shops;
 pub(crate) mod sse;
 
 use std::time::{Duration, Instant};
