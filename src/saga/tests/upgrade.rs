@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{raw, refused};
 use crate::saga::{
-    Close, Cx, Done, Ending, Lane, Saga, Step, StepError,
+    Close, Cx, Done, Ending, Lane, Saga, Step, StepError, Wait,
     definition::Definitions,
     event::{Event, Kind, Shape},
     history::to_sqlx,
@@ -154,4 +154,21 @@ fn what_is_lacking_or_cannot_be_read_is_said() {
     input[0].data = "{\"a\": 1}".to_owned();
     let broken = changes(&input, None);
     assert!(matches!(&broken[..], [Change::InputBroken { version: 1, .. }]), "{broken:?}");
+}
+
+#[test]
+fn who_waits_or_is_paused_is_taken_to_go_on() {
+    let again = || saga(2).step(Named::<0>).pivot(Named::<1>).best_effort(Named::<2>);
+    let shorter = || saga(2).step(Named::<0>).pivot(Named::<1>);
+    let wait = Wait::signal("ready", "for the barista");
+    let waits = Event::StepWaiting { step: 0, attempt: 1, wait };
+    let paused = Event::Paused { by: "ada".to_owned(), reason: None, at_ms: 0, left_ms: None };
+    for (event, first) in [(waits, "execute a"), (paused, "execute a")] {
+        let journal = lines(&[event]);
+        assert_eq!(changes(&journal, Some(again())), []);
+        let rest = [first, "execute p (pivot)"];
+        let pinned = [&rest[..], &["execute n (best effort)", "close"]].concat();
+        let expected = [to_come(&pinned, &[&rest[..], &["close"]].concat())];
+        assert_eq!(changes(&journal, Some(shorter())), expected);
+    }
 }

@@ -72,7 +72,11 @@ impl Heard {
     /// Waits until several looks in a row are all that goes to the database, the lease aside: whoever has something
     /// left to do, or does something in vain at every look, never comes to that.
     pub(crate) async fn rests(&self) {
-        const IDLE: [&str; 3] = ["select (select count(*)", "with forgotten as", "BEGIN; ROLLBACK"];
+        const IDLE: [&str; 3] = [
+            "select (extract(epoch from clock_timestamp()",
+            "with forgotten as",
+            "BEGIN; ROLLBACK",
+        ];
         self.forget();
         until("it rests", async || {
             let statements = self.lines("sqlx::query");

@@ -162,7 +162,8 @@ async fn adjacent_releases_share_a_database_and_every_saga_ends_as_the_version_i
         assert_eq!(rig.end(*saga_id).await, end);
     }
     let with_d = |sagas: &[Uuid]| sagas.iter().filter(|it| rig.world.count(**it, "d") > 0).count();
-    assert_eq!((with_d(&first), with_d(&second)), (0, second.len() - 1));
+    // How far the cancelled one came before it was told is its own affair.
+    assert_eq!((with_d(&first), with_d(&second[1..])), (0, second.len() - 1));
     let parked = "select count(*) from journal where kind in ('parked', 'crash_loop')";
     assert_eq!(rig.number(parked).await, 0);
     rig.audit().await;
