@@ -13,6 +13,7 @@ mod participants;
 mod schedule;
 mod show;
 mod sse;
+mod tell;
 mod travel;
 mod upgrade;
 

@@ -60,6 +60,16 @@ impl Client {
         self.json(self.http.put(self.url(path)).json(body)).await
     }
 
+    /// Changes what still is as `tag` says.
+    pub(super) async fn patch(
+        &self,
+        path: &[&str],
+        body: &Value,
+        tag: &str,
+    ) -> Result<Value, CliError> {
+        self.json(self.http.patch(self.url(path)).header("if-match", tag).json(body)).await
+    }
+
     pub(super) async fn delete(&self, path: &[&str]) -> Result<(), CliError> {
         self.send(self.http.delete(self.url(path))).await.map(|_| ())
     }

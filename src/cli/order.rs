@@ -1,17 +1,23 @@
 //! `crema order`.
 
-use std::{process::ExitCode, str::FromStr};
+mod item;
+
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+pub(super) use self::item::Item;
+use self::item::attribute;
 use super::{
     answers::{Order, Page},
     client::Client,
     error::CliError,
     follow::{Display, follow},
-    show, travel,
+    show,
+    tell::{Tell, tell},
+    travel,
 };
 
 /// Asks what would be.
@@ -78,6 +84,9 @@ pub enum OrderCommand {
         /// The order's id
         id: String,
     },
+    /// Tell an order something
+    #[command(flatten)]
+    Tell(Tell),
 }
 
 /// Who cancels.
@@ -141,38 +150,6 @@ pub struct ListArgs {
     pub cursor: Option<String>,
 }
 
-/// A line to order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    name: String,
-    quantity: u32,
-    price: Option<i64>,
-}
-
-impl FromStr for Item {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (rest, price) = match text.split_once('@') {
-            Some((rest, price)) => (rest, Some(price)),
-            None => (text, None),
-        };
-        let (name, quantity) = rest.split_once(':').unwrap_or((rest, "1"));
-        if name.is_empty() {
-            return Err("the item has no name".to_owned());
-        }
-        let price =
-            price.map(|p| p.parse().map_err(|_| format!("{p:?} is no price in minor units")));
-        let quantity = quantity.parse().map_err(|_| format!("{quantity:?} is no quantity"))?;
-        Ok(Self { name: name.to_owned(), quantity, price: price.transpose()? })
-    }
-}
-
-fn attribute(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').ok_or("an attribute is NAME=VALUE")?;
-    Ok((pair.0.to_owned(), pair.1.to_owned()))
-}
-
 /// Asks the server and shows what it says.
 pub(super) async fn run(
     client: &Client,
@@ -214,6 +191,7 @@ pub(super) async fn run(
             let answer = client.get(&["v1", "orders", &id, "why"], &[]).await?;
             if json { show::json(&answer)? } else { show::why(&client.read(&answer)?)? }
         }
+        OrderCommand::Tell(what) => show_order(client, &tell(client, what).await?, json)?,
         OrderCommand::History { id } => {
             let answer = client.get(&["v1", "orders", &id, "history"], &[]).await?;
             if json { show::json(&answer)? } else { show::history(&client.read(&answer)?)? }

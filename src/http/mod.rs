@@ -17,6 +17,7 @@ mod orders;
 mod participants;
 pub mod problem;
 mod refusal;
+mod requests;
 mod schedules;
 pub mod serve;
 pub mod service;
@@ -65,6 +66,7 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(counter::routes())
         .merge(schedules::routes())
         .merge(operators::routes())
+        .merge(requests::routes())
         .merge(participants::routes())
         .merge(why::routes())
         .merge(travel::routes())

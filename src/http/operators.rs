@@ -76,6 +76,9 @@ struct Parked {
     /// When it is tried again; null while it does.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_attempt_at: Option<Timestamp>,
+    /// Where a person says whether it may be made, of one that waits for that: a link for one answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approve_url: Option<String>,
     /// What can be done.
     actions: Vec<&'static str>,
 }
@@ -100,14 +103,30 @@ struct Undelivered {
 #[utoipa::path(get, path = "/v1/attention", tag = "operators",
     responses((status = OK, body = Attention)))]
 async fn attention(State(counter): State<Counter>) -> Result<Json<Attention>, Problem> {
-    let orders = counter.shop.needing_attention(ROWS_MAX).await?.into_iter().map(|row| Parked {
-        order_id: row.saga_id,
-        attention: row.attention.unwrap_or_default(),
-        status: row.label,
-        since: row.updated_at.to_jiff(),
-        next_attempt_at: row.wake_at.map(|it| it.to_jiff()),
-        actions: if row.past_pivot { vec!["retry"] } else { vec!["retry", "cancel"] },
-    });
+    let mut orders = Vec::new();
+    for row in counter.shop.needing_attention(ROWS_MAX).await? {
+        let waits_for_a_word = row.attention.as_deref() == Some("approval");
+        let approve_url = match waits_for_a_word {
+            true => {
+                let token = counter.shop.approval_token(row.saga_id).await?;
+                Some(format!("/v1/approvals/{token}"))
+            }
+            false => None,
+        };
+        let mut actions = if waits_for_a_word { vec!["approve"] } else { vec!["retry", "resolve"] };
+        if !row.past_pivot {
+            actions.push("cancel");
+        }
+        orders.push(Parked {
+            order_id: row.saga_id,
+            attention: row.attention.unwrap_or_default(),
+            status: row.label,
+            since: row.updated_at.to_jiff(),
+            next_attempt_at: row.wake_at.map(|it| it.to_jiff()),
+            approve_url,
+            actions,
+        });
+    }
     let undelivered =
         counter.shop.undelivered(ROWS_MAX).await?.into_iter().map(|row| Undelivered {
             order_id: row.order_id,
@@ -116,7 +135,7 @@ async fn attention(State(counter): State<Counter>) -> Result<Json<Attention>, Pr
             last_error: row.last_error,
             given_up_at: row.given_up_at.map(|it| it.to_jiff()),
         });
-    Ok(Json(Attention { orders: orders.collect(), undelivered: undelivered.collect() }))
+    Ok(Json(Attention { orders, undelivered: undelivered.collect() }))
 }
 
 /// The replicas of this service.

@@ -101,7 +101,7 @@ fn etag(order: &OrderView) -> String {
     format!("\"{}\"", order.version)
 }
 
-fn etagged(order: &OrderView) -> impl IntoResponse + use<> {
+pub(super) fn etagged(order: &OrderView) -> impl IntoResponse + use<> {
     ([(header::ETAG, etag(order))], Json(order.clone()))
 }
 

@@ -216,8 +216,8 @@ pub(super) trait AnyStep<E>: Send + Sync {
         input: &'a Input,
         output: Option<&'a str>,
     ) -> BoxFuture<'a, Answer<E>>;
-    /// What a person has told of the step, or of its compensation.
-    fn settled(&self, input: &Input, output: &Value, is_compensation: bool) -> Answer<E>;
+    /// What a person has told of the step, or of its compensation: `taken_back` holds what the step had left, if it is the compensation.
+    fn settled(&self, input: &Input, left: &Value, taken_back: Option<Option<&str>>) -> Answer<E>;
 }
 
 /// What a step or a compensation answers, its output as JSON.
@@ -247,14 +247,24 @@ impl<S: Step> AnyStep<S::Effect> for S {
         })
     }
 
-    fn settled(&self, input: &Input, output: &Value, is_compensation: bool) -> Answer<S::Effect> {
+    fn settled(
+        &self,
+        input: &Input,
+        left: &Value,
+        taken_back: Option<Option<&str>>,
+    ) -> Answer<S::Effect> {
         let input = typed::<S>(input)?;
-        if is_compensation {
-            return encode(Step::compensation_settled(self, input, output.clone())?);
+        let unfit = |it: serde_json::Error| StepError::refused("settlement_unfit", it.to_string());
+        match taken_back {
+            Some(output) => {
+                let output = output.map(serde_json::from_str).transpose().map_err(unfit)?;
+                encode(Step::compensation_settled(self, input, output, left.clone())?)
+            }
+            None => {
+                let left = S::Output::deserialize(left).map_err(unfit)?;
+                encode(Step::settled(self, input, left))
+            }
         }
-        let output = S::Output::deserialize(output)
-            .map_err(|error| StepError::refused("settlement_unfit", error.to_string()))?;
-        encode(Step::settled(self, input, output))
     }
 }
 

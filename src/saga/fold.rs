@@ -38,7 +38,7 @@ pub struct Fold {
     is_suspended: bool,
     /// Whether the end of that wait is a time of the clock rather than a time after the last line.
     is_by_clock: bool,
-    has_deadline: bool,
+    pub(super) has_deadline: bool,
     shape: Arc<[Shape]>,
     labels: Vec<Option<&'static str>>,
     horizon: SignedDuration,
@@ -59,7 +59,7 @@ impl Fold {
             due_at: None,
             is_suspended: false,
             is_by_clock: false,
-            has_deadline: plan.deadline.is_some(),
+            has_deadline: false,
             shape: plan.shape.clone(),
             labels: plan.steps.iter().map(|it| it.label_done).collect(),
             horizon: signed(settings.horizon),

@@ -20,6 +20,7 @@ use super::{
         past::{self, Stored},
         read::{self, JournalLine, SagaRow},
     },
+    wait,
 };
 
 /// A moment in a saga's life.
@@ -128,6 +129,8 @@ impl<E: Send + Sync + 'static> Engine<E> {
         let key = (stored.row.definition.clone(), stored.row.definition_version);
         let Some(plan) = self.core.plans.get(&key) else { return Ok(None) };
         let mut fold = Fold::new(plan, &self.core.settings);
+        let input = lines.first().and_then(|it| (plan.decode)(&it.data).ok());
+        fold.has_deadline = input.is_some_and(|it| wait::deadline_ms(plan, saga_id, &it).is_some());
         let mut broken = None;
         for line in &lines {
             if let Err(error) = fold.add(line) {

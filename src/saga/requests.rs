@@ -37,7 +37,8 @@ impl<E> Past<E> {
         let Some(Ok(input)) = input else { return Ok(()) };
         match settlement {
             Settlement::Done { output } => {
-                let settled = planned.step.settled(&input, output, back.is_some());
+                let known = back.map(|_| fold.state.output(planned.name));
+                let settled = planned.step.settled(&input, output, known);
                 settled.map(drop).map_err(|it| unfit(&it))
             }
             Settlement::Refused { .. } if back.is_some() => {

@@ -70,22 +70,19 @@ pub trait Step: Send + Sync + 'static {
         async { Ok(Done::new(Value::Null)) }
     }
 
-    /// What follows in our own tables when a person has told that the step happened, and left this.
-    fn settled(
-        &self,
-        _input: &Self::Input,
-        output: Self::Output,
-    ) -> Done<Self::Output, Self::Effect> {
-        Done::new(output)
+    /// What follows in our own tables when a person told that the step happened, and left this.
+    fn settled(&self, _: &Self::Input, left: Self::Output) -> Done<Self::Output, Self::Effect> {
+        Done::new(left)
     }
 
-    /// The same of its compensation. An error says what is missing for the books to add up.
+    /// The same of its compensation, where the step left `_output`. An error says what is missing.
     fn compensation_settled(
         &self,
         _input: &Self::Input,
-        output: Value,
+        _output: Option<Self::Output>,
+        left: Value,
     ) -> Result<Done<Value, Self::Effect>, StepError> {
-        Ok(Done::new(output))
+        Ok(Done::new(left))
     }
 }
 

@@ -1,12 +1,15 @@
 //! What an order is. Pure: parse, don't validate.
 
+mod check;
+
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::card::is_card_number;
+use self::check::mood;
+pub use self::check::{check_times, text};
 
 /// Items of one order at most: a table's round, not a warehouse's.
 pub const ITEMS_MAX: usize = 50;
@@ -14,8 +17,6 @@ pub const ITEMS_MAX: usize = 50;
 pub const QUANTITY_MAX: i64 = 100;
 /// Characters of an id that a client chooses.
 pub const NAME_CHARS_MAX: usize = 128;
-/// How far ahead an order can be placed.
-const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(24 * 60);
 /// Characters of a note.
 pub const NOTE_CHARS_MAX: usize = 200;
 /// Attributes of one order at most.
@@ -216,15 +217,6 @@ impl Malformed {
     }
 }
 
-/// The moods of the rehearsal, by what they are for.
-const MOODS: [(&str, &[&str]); 5] = [
-    ("payment", &["decline", "slow", "down", "answer_lost", "late", "wrong_amount"]),
-    ("refund", &["down", "slow"]),
-    ("kitchen", &["out_of_ingredients", "slow", "stuck", "hang", "down", "answer_lost"]),
-    ("inventory", &["refuse"]),
-    ("notification", &["down", "slow"]),
-];
-
 impl NewOrder {
     /// Checks everything that needs no menu. `is_real` tells which stand-ins' moods are refused.
     pub fn check(&self, is_real: impl Fn(&str) -> bool) -> Result<(), Malformed> {
@@ -269,53 +261,4 @@ impl NewOrder {
         }
         Ok(())
     }
-}
-
-/// Refuses times that are over, too far ahead, or that exclude each other.
-pub fn check_times(
-    now: Timestamp,
-    pickup_at: Option<Timestamp>,
-    ready_by: Option<Timestamp>,
-) -> Result<(), Malformed> {
-    let ahead = |it: Timestamp| it > now && it.duration_since(now) <= AHEAD_MAX;
-    if pickup_at.is_some_and(|it| !ahead(it)) {
-        return Err(Malformed::Time("/pickup_at", "ahead, by 60 days at most"));
-    }
-    if ready_by.is_some_and(|it| !ahead(it)) {
-        return Err(Malformed::Time("/ready_by", "ahead, by 60 days at most"));
-    }
-    match pickup_at.zip(ready_by) {
-        Some((pickup_at, ready_by)) if ready_by < pickup_at => {
-            Err(Malformed::Time("/ready_by", "no earlier than pickup_at"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn mood(
-    name: &str,
-    of: &str,
-    value: &str,
-    is_real: impl Fn(&str) -> bool,
-) -> Result<(), Malformed> {
-    let known = MOODS.iter().find(|(it, _)| *it == of);
-    if !known.is_some_and(|(_, moods)| moods.contains(&value)) {
-        return Err(Malformed::Mood(format!("{name}={value}")));
-    }
-    if is_real(of) { Err(Malformed::RehearsalOnly(name.to_owned())) } else { Ok(()) }
-}
-
-/// A text that can be stored and shown: of a bounded length, without NUL, and no card number.
-pub fn text(pointer: &str, value: &str, min: usize, max: usize) -> Result<(), Malformed> {
-    let length = value.chars().count();
-    if length < min || length > max {
-        return Err(Malformed::Field(pointer.to_owned(), format!("{min} to {max} characters")));
-    }
-    if value.contains('\0') {
-        return Err(Malformed::Field(pointer.to_owned(), "free of NUL characters".to_owned()));
-    }
-    if is_card_number(value) {
-        return Err(Malformed::CardNumber(pointer.to_owned()));
-    }
-    Ok(())
 }

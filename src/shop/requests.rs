@@ -12,9 +12,9 @@ use super::{
     Shop, ShopError,
     books::setting,
     order::check_times,
-    saga::{APPROVAL_SIGNAL, Decision, GoAhead, Moved, PICKUP_SIGNAL, RESERVED_SIGNALS},
+    saga::{APPROVAL_SIGNAL, Decision, Moved, PICKUP_SIGNAL, RESERVED_SIGNALS},
 };
-use crate::saga::{Asked, Only, Settlement, Step};
+use crate::saga::{Asked, Only, Settlement};
 
 /// The setting that holds the key which approval links are made with.
 const APPROVAL_KEY: &str = "approval_key";
@@ -171,13 +171,3 @@ impl Shop {
 
 /// The place of [`GoAhead`] in the newest list, by which a row tells that an order waits there.
 const GO_AHEAD: i16 = 1;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_step_that_waits_is_the_second() {
-        assert_eq!((GoAhead::NAME, GO_AHEAD), ("go_ahead", 1));
-    }
-}

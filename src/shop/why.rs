@@ -5,6 +5,7 @@
 //! happens next and when, and who can change it. It is never empty.
 
 mod held;
+mod suspended;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -57,6 +58,12 @@ pub enum WaitsFor {
     Rate,
     /// Its participant does not answer, so that it is not called.
     Circuit,
+    /// The time to begin.
+    Time,
+    /// A signal, or the time after which none is waited for.
+    Signal,
+    /// Somebody paused it, and has to resume it.
+    Resumption,
     /// A person has to look; attempts may go on meanwhile.
     Person,
     /// The customer has to collect it.
@@ -88,6 +95,8 @@ impl Why {
                 |it| (it.waits_for(), it.next_at()),
             );
             (going_back(order, step, undo, held_up), waits, order.updated_at, next_at)
+        } else if let Some(suspended) = suspended::of(order) {
+            suspended
         } else if let Some(step) = at_hand(order) {
             let held_up = held_up.filter(|_| step.state == StepStatus::Running);
             let (waits, next_at) = held_up.map_or_else(

@@ -62,6 +62,11 @@ fn body_for(method: &str, path: &str) -> Option<Value> {
         ("PUT", "/v1/schedules/{name}") => {
             Some(json!({ "every_seconds": 86_400, "order": order_of("latte") }))
         }
+        ("PATCH", "/v1/orders/{id}") => Some(json!({ "pickup_at": "2026-01-01T08:00:00Z" })),
+        ("POST", "/v1/orders/{id}/resolve") => {
+            Some(json!({ "outcome": "refused", "code": "x", "by": "ada", "reason": "x" }))
+        }
+        ("POST", "/v1/approvals/{token}") => Some(json!({ "approved": true, "by": "ada" })),
         ("PUT", "/v1/shop") => Some(json!({ "mode": "open" })),
         _ => None,
     }
@@ -78,7 +83,7 @@ async fn every_route_answers_as_it_is_described() {
     assert!(operations.len() >= 20, "{operations:?}");
     for (method, path, statuses) in operations {
         for id in [&*known, &unknown, "nope"] {
-            let address = path.replace("{id}", id).replace("{name}", id);
+            let address = path.replace("{id}", id).replace("{name}", id).replace("{token}", id);
             let address = address.replace("{ingredient}", "milk").replace("{item}", "latte");
             let verb = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
             let mut request = api.http.request(verb, api.url(&address));

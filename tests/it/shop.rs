@@ -10,6 +10,7 @@ mod happy;
 mod harness;
 mod hostile;
 mod keys;
+mod later;
 mod lists;
 mod misuse;
 mod notices;

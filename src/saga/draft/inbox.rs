@@ -103,7 +103,8 @@ impl<E: Send + Sync + 'static> Draft<E> {
         let is_back = back.is_some();
         let attempts = if is_back { known.compensation_attempts } else { known.attempts };
         if let Settlement::Done { output } = &settlement {
-            match planned.step.settled(&running.input, output, is_back) {
+            let known = is_back.then(|| self.state.output(planned.name));
+            match planned.step.settled(&running.input, output, known) {
                 Ok(done) => {
                     self.effects.extend(done.effects);
                     self.lane = self.lane.max(done.lane);

@@ -85,6 +85,41 @@ impl Step for Payment {
         let capture = Effect::Capture(money("found by void", amount, &currency));
         Ok(Done::new(returned(amount, &currency)).with(capture).with(refund))
     }
+
+    fn settled(&self, _: &Order, receipt: Receipt) -> Done<Receipt, Effect> {
+        let money = money(&receipt.receipt, receipt.amount, &receipt.currency);
+        Done::new(receipt).with(Effect::Capture(money))
+    }
+
+    /// A person gave the money back, or knows that there was none: `{"refunded":450,"receipt":"by hand 7"}`.
+    fn compensation_settled(
+        &self,
+        order: &Order,
+        captured: Option<Receipt>,
+        left: Value,
+    ) -> Result<Done<Value, Effect>, StepError> {
+        let unfit = |it: &str| StepError::refused("settlement_unfit", it);
+        let refunded = left.get("refunded").and_then(Value::as_i64);
+        let amount =
+            refunded.ok_or_else(|| unfit("say how much was `refunded`, in minor units"))?;
+        let known = captured.as_ref().map(|it| it.amount);
+        if amount < 0 || known.is_some_and(|it| it != amount) {
+            return Err(unfit("what was captured is what is refunded, all of it"));
+        }
+        let currency = captured.map_or_else(|| order.currency.clone(), |it| it.currency);
+        let done = Done::new(returned(amount, &currency));
+        if amount == 0 {
+            return Ok(done);
+        }
+        let receipt = left.get("receipt").and_then(Value::as_str);
+        let receipt = receipt.ok_or_else(|| unfit("name the `receipt` of the refund"))?;
+        let refund = Effect::Refund(money(receipt, amount, &currency));
+        Ok(match known {
+            Some(_) => done.with(refund),
+            // It was in doubt whether anything had been captured.
+            None => done.with(Effect::Capture(money(receipt, amount, &currency))).with(refund),
+        })
+    }
 }
 
 impl Payment {

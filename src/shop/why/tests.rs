@@ -2,6 +2,7 @@
 
 mod back;
 mod held;
+mod suspended;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +35,7 @@ fn order(status: &str, done: usize) -> OrderView {
         ended_at: None,
         last_error: None,
         next_attempt_at: None,
+        waits_for: None,
         progress: None,
         compensation: None,
     });
@@ -50,6 +52,9 @@ fn order(status: &str, done: usize) -> OrderView {
         items: Vec::new(),
         currency: "EUR".to_owned(),
         total: 750,
+        pickup_at: None,
+        ready_by: None,
+        paused: None,
         money: MoneyView { captured: if done > 0 { 750 } else { 0 }, refunded: 0 },
         attributes: BTreeMap::new(),
         rehearsal: true,

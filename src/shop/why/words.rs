@@ -142,6 +142,11 @@ pub(super) fn second(at: Timestamp) -> String {
 
 /// What a participant said, within bounds and on one line.
 pub(super) fn quoted(text: &str) -> String {
+    format!("“{}”", clean(text))
+}
+
+/// The same without quotation marks.
+pub(super) fn clean(text: &str) -> String {
     let mut line: String = text
         .chars()
         .map(|it| if it.is_control() { ' ' } else { it })
@@ -150,5 +155,5 @@ pub(super) fn quoted(text: &str) -> String {
     if text.chars().nth(ERROR_CHARACTERS_MAX).is_some() {
         line.push('…');
     }
-    format!("“{line}”")
+    line
 }

@@ -88,7 +88,7 @@ async fn a_dry_run_tells_what_the_placing_then_does() {
     let names = |steps: &[Value]| steps.iter().map(|it| it["name"].clone()).collect::<Vec<_>>();
     assert_eq!(names(steps), names(order["steps"].as_array().unwrap()));
     assert_eq!(steps[0]["status_done"], "PAID");
-    assert_eq!((&steps[2]["pivot"], &steps[3]["best_effort"]), (&json!(true), &json!(true)));
+    assert_eq!((&steps[3]["pivot"], &steps[4]["best_effort"]), (&json!(true), &json!(true)));
     let policy = json!({
         "attempts_max": 3, "start_to_close_ms": 10_000, "heartbeat_ms": null, "backoff_ms": 20,
         "backoff_factor": 2.0, "backoff_max_ms": 200,

@@ -150,7 +150,7 @@ async fn a_wrong_amount_waits_for_a_person_and_a_cancellation_returns_it() {
         (&parked["status"], &parked["attention"]),
         (&json!("PENDING"), &json!("amount_mismatch"))
     );
-    assert_eq!(parked["actions"], json!(["cancel", "retry"]));
+    assert_eq!(parked["actions"], json!(["cancel", "retry", "resolve"]));
     assert_eq!(house.ledger(&id).await.sum("captured"), 451);
     let listed = api.get("/v1/attention").await.expect(200);
     let row = listed["orders"].as_array().unwrap().iter().find(|it| it["order_id"] == *id).unwrap();

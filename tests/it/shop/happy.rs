@@ -47,7 +47,16 @@ async fn an_order_is_paid_prepared_deducted_and_told() {
     assert_eq!(audited.ledger.of("notice")[0]["key"], format!("{id}/completed"));
     assert_eq!(
         audited.kinds(),
-        ["started", "step_done", "step_reached", "step_done", "step_done", "step_done", "closed"]
+        [
+            "started",
+            "step_done",
+            "step_done",
+            "step_reached",
+            "step_done",
+            "step_done",
+            "step_done",
+            "closed"
+        ]
     );
     for step in audited.order["steps"].as_array().unwrap() {
         assert_eq!((&step["state"], &step["attempts"]), (&json!("done"), &json!(1)), "{step}");
@@ -79,7 +88,7 @@ async fn a_slow_kitchen_tells_how_far_it_is() {
     let house = House::shared().await;
     let api = house.api();
     let id = api.place(&order_with(&[("rehearse.kitchen", "slow")])).await;
-    let tells = |it: &Value| it["steps"][1]["progress"]["percent"].is_number();
+    let tells = |it: &Value| it["steps"][2]["progress"]["percent"].is_number();
     api.once(&id, |it| tells(it) && it["status"] == "PREPARING").await;
     let audited = house.audited(&api, &id).await;
     assert_eq!(
@@ -95,7 +104,7 @@ async fn a_second_try_tells_how_far_it_is_as_well() {
     let api = house.api();
     let id = api.place(&order_with(&[("rehearse.kitchen", "answer_lost")])).await;
     let runs = |it: &Value| {
-        let step = &it["steps"][1];
+        let step = &it["steps"][2];
         (&step["state"], &step["attempts"]) == (&json!("running"), &json!(2))
             && step["progress"]["percent"].is_number()
             && step["next_attempt_at"].is_null()
@@ -170,7 +179,7 @@ async fn a_notice_can_go_to_the_log_instead() {
     order["notify"] = json!({ "channel": "log" });
     let id = api.place(&order).await;
     let end = api.end(&id).await;
-    assert_eq!((&end["status"], &end["steps"][3]["state"]), (&json!("COMPLETED"), &json!("done")));
+    assert_eq!((&end["status"], &end["steps"][4]["state"]), (&json!("COMPLETED"), &json!("done")));
     assert_eq!(house.ledger(&id).await.told(), Vec::<&str>::new());
     let log = house.replicas()[0].log();
     let line =

@@ -20,7 +20,7 @@ async fn an_orders_stream_goes_on_after_any_line_on_any_replica() {
     let path = format!("/v1/orders/{id}/events");
     let live = Stream::open(&there, &path, None).await.rest().await;
     let ids: Vec<&str> = live.iter().map(|it| &*it.id).collect();
-    assert_eq!(ids, ["1", "2", "3", "4", "5", "6", "7"]);
+    assert_eq!(ids, ["1", "2", "3", "4", "5", "6", "7", "8"]);
     assert_eq!(live.last().unwrap().kind, "closed");
     for api in [&here, &there] {
         for (n, event) in live.iter().enumerate() {

@@ -74,7 +74,7 @@ async fn a_ticket_that_waits_its_turn_and_one_that_is_slow_are_left_in_peace() {
     kitchen.was_looked_at(8).await;
     let shown = api.order(&id).await;
     assert_eq!(shown["status"], "PREPARING", "{shown}");
-    assert_eq!(shown["steps"][1]["progress"]["percent"], 40, "{shown}");
+    assert_eq!(shown["steps"][2]["progress"]["percent"], 40, "{shown}");
     kitchen.turns(json!({ "state": "prepared" }));
     assert_eq!(api.end(&id).await["status"], "COMPLETED");
     server.abort();

@@ -122,6 +122,7 @@ async fn the_status_is_the_one_that_was_shown_then() {
     let want = [
         "started PENDING",
         "step_done PAID",
+        "step_done PAID",
         "step_reached PREPARING",
         "step_done PREPARING",
         "step_done READY",

@@ -140,7 +140,7 @@ impl House {
         let order = api.end(id).await;
         let status = order["status"].as_str().unwrap().to_owned();
         let key = format!("{id}/{}", status.to_lowercase());
-        let given_up = order["steps"][3]["state"] == "given_up";
+        let given_up = order["steps"][4]["state"] == "given_up";
         let since = std::time::Instant::now();
         let ledger = loop {
             let ledger = self.ledger(id).await;
