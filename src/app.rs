@@ -113,6 +113,7 @@ impl Start {
             participants: played::participants(&config, &addresses, &policies)?,
             rehearsed: played::rehearsed(&config),
             policies,
+            pull: parts::pull(&config.kitchen_pull),
             engine: parts::engine_settings(&config, address),
         };
         Shop::open(opening).await.context("the shop cannot be opened")

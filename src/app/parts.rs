@@ -5,10 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{ServeConfig, StepSettings, limits, steps::time_or},
+    config::{KitchenPull, ServeConfig, StepSettings, limits, steps::time_or},
     postgres::{Database, PoolSpec},
     saga::{EngineSettings, Policy, lease::LeaseSettings},
-    shop::{Pools, saga::Policies},
+    shop::{Pools, pull::Pull, saga::Policies},
 };
 
 /// How often the pools are sampled.
@@ -69,6 +69,15 @@ fn replica_name(said: Option<&str>, address: SocketAddr, machine: Option<String>
             format!("{machine}:{}", address.port())
         }
         (None, _) => address.to_string(),
+    }
+}
+
+/// What workers pull.
+pub(super) fn pull(said: &KitchenPull) -> Pull {
+    match said {
+        KitchenPull::Nothing => Pull::Nothing,
+        KitchenPull::All => Pull::All,
+        KitchenPull::Stations(stations) => Pull::Stations(stations.clone()),
     }
 }
 

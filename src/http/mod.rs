@@ -14,10 +14,13 @@ mod list;
 mod observe;
 mod operators;
 mod orders;
+mod poll;
 pub mod problem;
+mod queues;
 mod refusal;
 pub mod serve;
 pub mod service;
+mod tasks;
 mod travel;
 mod wait;
 mod why;
@@ -62,6 +65,9 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(history::routes())
         .merge(counter::routes())
         .merge(operators::routes())
+        .merge(queues::routes())
+        .merge(poll::routes())
+        .merge(tasks::routes())
         .merge(why::routes())
         .merge(travel::routes())
 }

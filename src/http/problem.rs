@@ -74,6 +74,9 @@ codes! {
     NotParked "not_parked" 409 "The order does not need a person";
     AlreadyCollected "already_collected" 409 "The order has been collected already";
     NotReady "not_ready" 409 "The order is not ready yet";
+    LeaseLost "lease_lost" 409 "The task is not this worker's any more";
+    TaskWithdrawn "task_withdrawn" 409 "The task is not wanted any more";
+    TaskDone "task_done" 409 "The task has ended already";
     CursorExpired "cursor_expired" 410 "What came after this position is not kept any more";
     BodyTooLarge "body_too_large" 413 "The body is too large";
     UnsupportedMediaType "unsupported_media_type" 415 "The body must be application/json";

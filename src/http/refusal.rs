@@ -37,6 +37,9 @@ impl From<ShopError> for Problem {
             }
             ShopError::AlreadyCollected => Self::new(Code::AlreadyCollected, detail),
             ShopError::NotWaiting => Self::new(Code::NotParked, detail),
+            ShopError::LeaseLost => Self::new(Code::LeaseLost, detail),
+            ShopError::TaskWithdrawn => Self::new(Code::TaskWithdrawn, detail),
+            ShopError::TaskDone => Self::new(Code::TaskDone, detail),
             ShopError::StockTooLow => Self::new(Code::StockConflict, detail),
             ShopError::Journal(error) => {
                 tracing::error!(%error, "an order's journal cannot be read");

@@ -183,7 +183,7 @@ fn count<E>(planned: &Planned<E>, answer: &Answer<E>, started: Instant) {
         Ok(Done { left: Left::Output(_), .. }) => return meters.count_done(step),
         Ok(Done { left: Left::Waits(_), .. }) => "waiting",
         Err(StepError::Refused { .. }) => "refused",
-        Err(StepError::InDoubt { .. }) => "in_doubt",
+        Err(StepError::InDoubt { .. } | StepError::GivenUp { .. }) => "in_doubt",
         Err(StepError::NeedsAttention { .. }) => "needs_attention",
     };
     metrics::counter!("crema_attempts_total", "step" => step, "outcome" => outcome).increment(1);

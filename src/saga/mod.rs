@@ -47,11 +47,13 @@ mod requests;
 mod runner;
 pub mod step;
 mod takeover;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tick;
 mod wait;
 mod wire;
+mod work;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -66,6 +68,7 @@ use self::{
     journal::Journal,
     lease::{LeaseSettings, Ownership},
     live::LiveSagas,
+    work::Work,
 };
 pub use self::{
     definition::{Close, Ending, Saga},
@@ -73,6 +76,7 @@ pub use self::{
     event::Wait,
     journal::{Applied, Apply, Asked, Entry, Refusal},
     step::{Cx, Done, Lane, Policy, Step, StepError},
+    work::UNSERVED_AFTER,
 };
 
 /// The limits of an engine, each with its unit and reason.
@@ -135,6 +139,7 @@ pub(crate) struct Core<E> {
     settings: EngineSettings,
     /// One at a time: sagas that may have killed their replicas, until they have survived for a while.
     alone: Arc<Semaphore>,
+    work: Arc<Work>,
     look_now: Notify,
     clock: Clock,
     tasks: TaskTracker,

@@ -18,7 +18,7 @@ use super::{
     journal::{Refusal, Verdict, bucket_of, load},
     lease::as_ms,
     live::{Arrival, Presence},
-    step::StepError,
+    step::{Done, StepError},
     wait::FOREVER,
 };
 
@@ -130,10 +130,16 @@ impl<E: Send + Sync + 'static> Core<E> {
                 draft
             }
             Action::Execute { step, attempt } => {
+                let heard = running.state.signals.len();
                 let answer = match self.attempt(running, step, attempt).await {
                     Ok(answer) => answer,
                     Err(turn) => return turn,
                 };
+                // What was received while it ran may be what it is about to wait for: it is asked again.
+                let waits = answer.as_ref().is_ok_and(Done::waits);
+                if waits && running.state.signals.len() > heard {
+                    return Turn::Again;
+                }
                 // On top of what was written while it ran (`Cx::reached`).
                 let mut draft = Draft::new(running);
                 draft.answer(running, step, attempt, answer);

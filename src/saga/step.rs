@@ -93,6 +93,11 @@ impl<O, E> Done<O, E> {
         Self { left: Left::Waits(wait), effects: Vec::new(), lane: Lane::Own }
     }
 
+    /// Whether it is a wait.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.left, Left::Waits(_))
+    }
+
     /// Adds an effect on rows that no other saga touches.
     pub fn with(mut self, effect: E) -> Self {
         self.effects.push(effect);
@@ -137,6 +142,13 @@ pub enum StepError {
         detail: String,
         /// The participant's own wish for the next attempt; never shortens the policy's delay.
         retry_after: Option<Duration>,
+    },
+    /// It may have happened, and to try again is of no use: compensated as if it had. Past the pivot, where
+    /// nothing can be taken back, it is in doubt like others.
+    #[error("given up: {detail}")]
+    GivenUp {
+        /// For people.
+        detail: String,
     },
     /// Something only a person can settle (a participant that captured another amount, say). The
     /// saga is parked with this reason; attempts go on at the longest delay and none is counted.
@@ -246,6 +258,12 @@ impl Cx {
     /// Whether the time that this step waited for has come.
     pub fn timed_out(&self) -> bool {
         self.state.named(self.step).is_some_and(|it| it.is_time_over)
+    }
+
+    /// Until when this step waits, if it has waited and does not for signals alone.
+    pub fn waits_until(&self) -> Option<Timestamp> {
+        let until_ms = self.state.named(self.step)?.wait.as_ref()?.until_ms?;
+        Timestamp::from_millisecond(until_ms).ok()
     }
 
     /// The signals of a name that the saga has received so far, in order; also those from before anything

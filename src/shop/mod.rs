@@ -18,7 +18,9 @@ pub mod participant;
 pub mod past;
 pub mod payments;
 mod place;
+pub mod pull;
 mod query;
+pub mod queues;
 pub mod rehearse;
 pub mod saga;
 pub mod view;
@@ -41,6 +43,7 @@ use self::{
     in_flight::InFlight,
     menu::{MenuCache, Unpriced},
     order::Malformed,
+    pull::Pull,
     rehearse::Rehearsed,
     saga::Participants,
 };
@@ -65,6 +68,7 @@ pub struct Shop {
     menu: MenuCache,
     participants: Participants,
     policies: saga::Policies,
+    pull: Pull,
     rehearsed: Rehearsed,
     code_length: AtomicUsize,
     in_flight: Arc<InFlight>,
@@ -97,6 +101,8 @@ pub struct Opening {
     pub rehearsed: Rehearsed,
     /// The steps' policies.
     pub policies: saga::Policies,
+    /// What workers pull.
+    pub pull: Pull,
     /// The engine's limits.
     pub engine: EngineSettings,
 }
@@ -161,6 +167,15 @@ pub enum ShopError {
     /// The stock would fall below zero.
     #[error("there is not that much of it")]
     StockTooLow,
+    /// The task is another worker's by now, or back in its queue.
+    #[error("the lease is over: the task is another worker's by now, or back in its queue")]
+    LeaseLost,
+    /// The task is not wanted any more.
+    #[error("the task was withdrawn: its order does not want it any more")]
+    TaskWithdrawn,
+    /// The task has ended otherwise.
+    #[error("the task has ended otherwise already")]
+    TaskDone,
     /// A journal that does not add up.
     #[error("the order's journal cannot be read")]
     Journal(#[from] HistoryError),
@@ -172,7 +187,7 @@ pub enum ShopError {
 impl Shop {
     /// Opens the shop: reads the menu, starts the engine.
     pub async fn open(opening: Opening) -> sqlx::Result<Arc<Self>> {
-        let Opening { options, pools, participants, rehearsed, policies, engine } = opening;
+        let Opening { options, pools, participants, rehearsed, policies, pull, engine } = opening;
         let menu = MenuCache::default();
         menu.refresh(&pools.read).await?;
         books::partitions::make(&pools.write).await;
@@ -191,6 +206,7 @@ impl Shop {
             menu,
             participants,
             policies,
+            pull,
             rehearsed,
             code_length: AtomicUsize::new(place::CODE_LENGTH_MIN),
             in_flight: Arc::default(),

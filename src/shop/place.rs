@@ -118,7 +118,7 @@ impl Shop {
         }
         let mut menu = self.menu.get();
         for attempt in 0..TRIES_MAX {
-            let priced = match menu.price(&new.items, new.expected_total) {
+            let priced = match menu.price(&new.items, new.expected_total, &self.pull) {
                 Ok(priced) => priced,
                 // The menu in memory may be behind: look before refusing.
                 Err(_) if attempt == 0 => {
@@ -137,6 +137,7 @@ impl Shop {
                 channel: new.notify.as_ref().map(|it| it.channel).unwrap_or_default(),
                 notify_to: to.clone(),
                 attributes: new.attributes.clone(),
+                priority: new.priority,
                 rehearsal: self.rehearsed.any(),
                 needs: priced.needs,
             };

@@ -4,6 +4,7 @@
 //! is what the order says of itself, put together: what is waited for, since when, what was tried, what
 //! happens next and when, and who can change it. It is never empty.
 
+mod pulled;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -13,12 +14,15 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use self::words::{Task, capitalised, cause, ended, quoted, second, task, undoing};
+use self::{
+    pulled::{is_pulled, pulled},
+    words::{Task, capitalised, cause, ended, quoted, second, task, undoing},
+};
 use super::{
     saga::Policies,
     view::{CompensationOut, OrderView, StepOut},
 };
-use crate::saga::history::StepStatus;
+use crate::saga::{history::StepStatus, journal::task::look::Awaited};
 
 /// Why an order stands where it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -49,6 +53,8 @@ pub enum WaitsFor {
     Answer,
     /// The time of the next attempt.
     NextAttempt,
+    /// A worker has to ask for it, or to make it.
+    Worker,
     /// A person has to look; attempts may go on meanwhile.
     Person,
     /// The customer has to collect it.
@@ -69,13 +75,18 @@ fn attempts_max(policies: &Policies, step: &str) -> Option<u32> {
 
 impl Why {
     /// Why this order stands where it does.
-    pub fn of(order: &OrderView, policies: &Policies) -> Self {
+    ///
+    /// `awaited` are the tickets that workers pull and that are still open.
+    pub fn of(order: &OrderView, policies: &Policies, awaited: &[Awaited]) -> Self {
         let (sentence, waits_for, since, next_at) = if let Some(closed_at) = order.closed_at {
             let waits = ends(order);
             (ended(order, closed_at), waits, closed_at, None)
         } else if let Some((step, undo)) = compensating(order) {
             let (waits, next_at) = rests(order, undo.state, undo.next_attempt_at);
             (going_back(order, step, undo), waits, order.updated_at, next_at)
+        } else if let Some(step) = at_hand(order).filter(|it| is_pulled(order, it, awaited)) {
+            let since = step.started_at.unwrap_or(order.updated_at);
+            (pulled(order, step, awaited), WaitsFor::Worker, since, step.next_attempt_at)
         } else if let Some(step) = at_hand(order) {
             let (waits, next_at) = rests(order, step.state, step.next_attempt_at);
             let since = step.started_at.unwrap_or(order.updated_at);

@@ -130,7 +130,7 @@ fn closed(status: &str, reason: Option<&str>, captured: i64) -> OrderView {
 }
 
 fn why(order: &OrderView) -> Why {
-    Why::of(order, &Policies::default())
+    Why::of(order, &Policies::default(), &[])
 }
 
 fn says(order: &OrderView, sentence: &str) {
