@@ -8,9 +8,11 @@ mod client;
 mod error;
 mod follow;
 mod order;
+mod queues;
 mod show;
 mod sse;
 mod travel;
+mod work;
 
 use std::{
     io::{self, Write},
@@ -24,6 +26,7 @@ use crate::config::{RehearseArgs, ServeArgs};
 use client::Client;
 pub use error::CliError;
 pub use order::OrderCommand;
+pub use work::{WorkArgs, work};
 
 /// Crema takes a coffee shop's orders and sees every one through to its end.
 ///
@@ -48,6 +51,10 @@ pub enum Command {
     Rehearse(RehearseArgs),
     /// Place, watch and cancel orders on a running server
     Order(OrderArgs),
+    /// Show the queues of tasks that workers pull; exits with 1 if nobody asks for work that is there
+    Queues(QueuesArgs),
+    /// Work on tasks as a barista for rehearsals, until SIGTERM or Ctrl-C
+    Work(WorkArgs),
     /// Ask whether a server is ready; exits with 0 if it is
     Health(ServerArgs),
     /// Print the API's description (OpenAPI, YAML)
@@ -74,6 +81,25 @@ pub struct OrderArgs {
     /// What to do with an order.
     #[command(subcommand)]
     pub command: OrderCommand,
+}
+
+/// The arguments of `crema queues`.
+#[derive(Debug, Args)]
+pub struct QueuesArgs {
+    /// Which server to ask.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Print what the server answers as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs `crema queues`.
+///
+/// # Errors
+/// [`CliError`] when the server refuses or cannot be asked.
+pub async fn queues(args: QueuesArgs) -> Result<ExitCode, CliError> {
+    queues::run(&Client::new(args.server.server)?, args.json).await
 }
 
 /// Runs `crema order`.

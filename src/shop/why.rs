@@ -176,15 +176,18 @@ fn going_on(order: &OrderView, step: &StepOut, max: Option<u32>) -> String {
 
 /// What can still be done about an order that goes forward.
 fn outlook(order: &OrderView) -> String {
-    let can = |action: &str| order.actions.contains(&action);
-    let cancel = match order.cancellation {
-        Some(_) => "a cancellation was accepted and follows once this attempt has ended",
-        None if can("cancel") => "the customer or the shop can still cancel",
-        None => "it is too late to cancel",
-    };
-    match can("retry") {
+    let cancel = whether_to_cancel(order);
+    match order.actions.contains(&"retry") {
         true => format!("an operator can retry now, and {cancel}"),
         false => cancel.to_owned(),
+    }
+}
+
+fn whether_to_cancel(order: &OrderView) -> &'static str {
+    match order.cancellation {
+        Some(_) => "a cancellation was accepted and follows once this attempt has ended",
+        None if order.actions.contains(&"cancel") => "the customer or the shop can still cancel",
+        None => "it is too late to cancel",
     }
 }
 

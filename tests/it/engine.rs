@@ -8,6 +8,7 @@ mod effects;
 mod faults;
 mod feed;
 mod harness;
+mod heard;
 mod loading;
 mod local;
 mod moods;

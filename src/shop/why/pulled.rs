@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Awaited, OrderView, StepOut, StepStatus, outlook, words::second};
+use super::{Awaited, OrderView, StepOut, StepStatus, whether_to_cancel, words::second};
 use crate::saga::UNSERVED_AFTER;
 
 /// Whether what the step at hand waits for is workers.
@@ -24,7 +24,7 @@ pub(super) fn pulled(order: &OrderView, step: &StepOut, awaited: &[Awaited]) -> 
     if let Some(until) = step.next_attempt_at {
         told.push(format!("it is given up at {}", second(until)));
     }
-    told.push(outlook(order));
+    told.push(whether_to_cancel(order).to_owned());
     format!("{}.", told.join("; "))
 }
 
@@ -34,6 +34,7 @@ fn of_queue(queue: &str, tickets: &[&Awaited]) -> String {
     if let Some(first) = waiting.first() {
         let what = match (waiting.len(), tickets.len()) {
             (1, 1) => "it waits for a barista".to_owned(),
+            (1, all) => format!("1 of its {all} tickets waits for a barista"),
             (n, all) => format!("{n} of its {all} tickets wait for a barista"),
         };
         let before = match first.before {

@@ -1,6 +1,7 @@
 //! Every situation an order can be in, and the sentence that says so.
 
 mod back;
+mod pulled;
 
 use std::collections::BTreeMap;
 
