@@ -206,8 +206,6 @@ impl House {
     /// The rows of every table that orders and people write to.
     pub(crate) async fn rows(&self) -> Vec<(String, i64)> {
         const TABLES: [&str; 16] = [
-            "task",
-            "queue",
             "saga",
             "journal",
             "inbox",
@@ -222,6 +220,8 @@ impl House {
             "collection",
             "idempotency_key",
             "outbox",
+            "task",
+            "queue",
         ];
         let mut connection = self.connection().await;
         let mut rows = Vec::new();
