@@ -4,6 +4,7 @@ mod hosted;
 mod parts;
 mod played;
 mod signals;
+mod upgrade;
 
 use std::{
     io::{ErrorKind, Write as _},
@@ -23,9 +24,12 @@ use crate::{
     http::{self, Counter, service},
     postgres::{self, ClusterConfig, Database, Source},
     rehearsal,
+    saga::EngineError,
     shop::{Opening, Pools, Shop, rehearse::Rehearsed},
     telemetry::Metrics,
 };
+
+pub use upgrade::check_upgrade;
 
 /// Of the ten seconds that a stop may take, what requests in flight get, and then attempts in flight.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(4);
@@ -116,7 +120,13 @@ impl Start {
             pull: parts::pull(&config.kitchen_pull),
             engine: parts::engine_settings(&config, address),
         };
-        Shop::open(opening).await.context("the shop cannot be opened")
+        Shop::open(opening).await.map_err(|error| match error {
+            EngineError::UnknownVersions(lacking) => anyhow::Error::new(lacking).context(
+                "orders are open of versions that this program does not have; start one that has \
+                 them, or let the orders wait for one with --allow-unknown-versions",
+            ),
+            error => anyhow::Error::new(error).context("the shop cannot be opened"),
+        })
     }
 }
 
@@ -145,13 +155,15 @@ async fn with_shop(
     limits.drain_timeout = limits.drain_timeout.min(DRAIN_REQUESTS);
     let router = http::with_layers(http::router(counter, service), &limits);
     let telling_readiness = tokio::spawn(tell_readiness(shop.clone(), ready, stopping.clone()));
-    let notices = CancellationToken::new();
-    let telling = tokio::spawn(shop.clone().send_notices(notices.clone()));
+    let beside = CancellationToken::new();
+    let telling = tokio::spawn(shop.clone().send_notices(beside.clone()));
+    let keeping_schedules = tokio::spawn(shop.clone().keep_schedules(beside.clone()));
 
     let served = tokio::spawn(http::serve::serve(listener, router, limits, stopping)).await;
     tracing::info!("stopping");
-    notices.cancel();
+    beside.cancel();
     telling.await?;
+    keeping_schedules.await?;
     telling_readiness.await?;
     Ok(served?)
 }

@@ -2,16 +2,20 @@
 //!
 //! The client knows the server by its HTTP API only. Exit codes: 0 it is as wished (for a watched
 //! order: COMPLETED), 1 it is not (refused, or closed otherwise), 2 the question could not be put.
+//! `crema upgrade` asks the database; what it finds is printed here (0, or 3 when something would change).
 
 mod answers;
 mod client;
 mod error;
 mod follow;
 mod order;
+mod participants;
 mod queues;
+mod schedule;
 mod show;
 mod sse;
 mod travel;
+mod upgrade;
 mod work;
 
 use std::{
@@ -22,10 +26,13 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 
-use crate::config::{RehearseArgs, ServeArgs};
+use crate::config::{DatabaseArgs, RehearseArgs, ServeArgs};
 use client::Client;
 pub use error::CliError;
 pub use order::OrderCommand;
+pub use participants::{ParticipantsArgs, run as participants};
+pub use schedule::ScheduleCommand;
+pub use upgrade::upgrade;
 pub use work::{WorkArgs, work};
 
 /// Crema takes a coffee shop's orders and sees every one through to its end.
@@ -55,8 +62,14 @@ pub enum Command {
     Queues(QueuesArgs),
     /// Work on tasks as a barista for rehearsals, until SIGTERM or Ctrl-C
     Work(WorkArgs),
+    /// Have orders placed again and again by a running server
+    Schedule(ScheduleArgs),
+    /// List whom a running server calls, limit what they take, hold their circuits
+    Participants(ParticipantsArgs),
     /// Ask whether a server is ready; exits with 0 if it is
     Health(ServerArgs),
+    /// Tell what would become of the open orders under this program
+    Upgrade(UpgradeArgs),
     /// Print the API's description (OpenAPI, YAML)
     Openapi,
 }
@@ -67,6 +80,20 @@ pub struct ServerArgs {
     /// The server's base URL
     #[arg(long, env = "CREMA_SERVER", default_value = "http://127.0.0.1:8080", global = true)]
     pub server: Url,
+}
+
+/// The arguments of `crema upgrade`.
+#[derive(Debug, Args)]
+pub struct UpgradeArgs {
+    /// Where the orders are.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Only tell, and change nothing: exits with 0 when nothing would change, with 3 when something would
+    #[arg(long, required = true)]
+    pub check: bool,
+    /// Print it as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The arguments of `crema order`.
@@ -102,12 +129,34 @@ pub async fn queues(args: QueuesArgs) -> Result<ExitCode, CliError> {
     queues::run(&Client::new(args.server.server)?, args.json).await
 }
 
+/// The arguments of `crema schedule`.
+#[derive(Debug, Args)]
+pub struct ScheduleArgs {
+    /// Which server to ask.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Print what the server answers as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do with a schedule.
+    #[command(subcommand)]
+    pub command: ScheduleCommand,
+}
+
 /// Runs `crema order`.
 ///
 /// # Errors
 /// [`CliError`] when the server refuses or cannot be asked.
 pub async fn order(args: OrderArgs) -> Result<ExitCode, CliError> {
     order::run(&Client::new(args.server.server)?, args.command, args.json).await
+}
+
+/// Runs `crema schedule`.
+///
+/// # Errors
+/// [`CliError`] when the server refuses or cannot be asked.
+pub async fn schedule(args: ScheduleArgs) -> Result<ExitCode, CliError> {
+    schedule::run(&Client::new(args.server.server)?, args.command, args.json).await
 }
 
 /// Runs `crema health`: success only if the server says that it is ready.

@@ -5,6 +5,7 @@
 //! file over the default. What contradicts itself, or would be unsafe without having been asked
 //! for, is refused at the start, with a text that says what to do.
 
+mod database;
 mod error;
 pub mod limits;
 mod pull;
@@ -22,6 +23,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+pub use database::{DatabaseArgs, DatabaseConfig};
 pub use error::ConfigError;
 pub use limits::HttpLimits;
 pub use pull::KitchenPull;
@@ -113,6 +115,8 @@ pub struct ServeConfig {
     pub notify_endpoints: BTreeMap<String, Url>,
     /// Whether a database that may lose acknowledged commits is accepted.
     pub unsafe_durability: bool,
+    /// Whether it starts although orders are open of versions that this program does not have.
+    pub allow_unknown_versions: bool,
     /// Whether orders without an idempotency key are refused.
     pub require_idempotency_key: bool,
     /// What was said of the steps' policies.
@@ -152,12 +156,7 @@ impl ServeConfig {
         if !listen.ip().is_loopback() && !s.insecure.unwrap_or(false) {
             return Err(ConfigError::Exposed(listen));
         }
-        let postgres = ["postgres://", "postgresql://"];
-        if let Some(url) = &s.database_url
-            && !postgres.iter().any(|scheme| url.expose_secret().starts_with(scheme))
-        {
-            return Err(ConfigError::DatabaseUrl);
-        }
+        database::check_url(s.database_url.as_ref())?;
         let (participants, rehearsal) = participants(&s)?;
         let [payment, kitchen, notifier] = participants;
         if let Some(secret) = &s.notifier_secret {
@@ -190,6 +189,7 @@ impl ServeConfig {
             notifier_secret: s.notifier_secret,
             notify_endpoints: notify_endpoints(s.notify_endpoint.as_deref().unwrap_or_default())?,
             unsafe_durability: s.unsafe_durability.unwrap_or(false),
+            allow_unknown_versions: s.allow_unknown_versions.unwrap_or(false),
             require_idempotency_key: s.require_idempotency_key.unwrap_or(false),
             steps: s.steps,
             http: HttpLimits { connections, ..HttpLimits::default() },

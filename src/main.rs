@@ -11,6 +11,7 @@ use crema::{
     cli::{self, Cli, CliError, Command},
     config::{ConfigError, LogFormat, RehearseArgs, ServeArgs, ServeConfig},
     postgres,
+    saga::UnknownVersions,
     telemetry::{self, Metrics},
 };
 
@@ -28,7 +29,10 @@ async fn main() -> ExitCode {
         Command::Order(args) => cli::order(args).await.map_err(Into::into),
         Command::Queues(args) => cli::queues(args).await.map_err(Into::into),
         Command::Work(args) => cli::work(args).await.map_err(Into::into),
+        Command::Schedule(args) => cli::schedule(args).await.map_err(Into::into),
+        Command::Participants(args) => cli::participants(args).await.map_err(Into::into),
         Command::Health(args) => cli::health(args).await.map_err(Into::into),
+        Command::Upgrade(args) => app::check_upgrade(args).await,
         Command::Openapi => cli::openapi().map_err(Into::into),
     };
     result.unwrap_or_else(|error| fail(&error))
@@ -44,13 +48,15 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(io::stderr().lock(), "error: {error:#}");
     match cli_error {
         Some(error) => error.exit_code(),
-        None if error.is::<ConfigError>() || is_not_durable(error) => ExitCode::from(78),
+        None if needs_another_start(error) => ExitCode::from(78),
         None => ExitCode::FAILURE,
     }
 }
 
-fn is_not_durable(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(postgres::Error::NotDurable { .. }))
+/// Whether it fails as long as it is started in the same way.
+fn needs_another_start(error: &anyhow::Error) -> bool {
+    let is_not_durable = matches!(error.downcast_ref(), Some(postgres::Error::NotDurable { .. }));
+    error.is::<ConfigError>() || error.is::<UnknownVersions>() || is_not_durable
 }
 
 async fn run_server(args: ServeArgs) -> anyhow::Result<ExitCode> {

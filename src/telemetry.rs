@@ -29,6 +29,8 @@ pub mod names {
     pub const ORDERS_PARKED: &str = "crema_orders_parked";
     /// Open orders in the memory of this replica.
     pub const SAGAS_LIVE: &str = "crema_sagas_live";
+    /// Open orders of this replica that it cannot drive: of a version, or with journal lines, of another release.
+    pub const SAGAS_OF_UNKNOWN_VERSION: &str = "crema_sagas_of_unknown_version";
     /// Open orders that nobody drove, found by the sweep.
     pub const SAGAS_STRANDED: &str = "crema_sagas_stranded_total";
     /// Seconds since the oldest order that should have been woken was due.
@@ -41,6 +43,14 @@ pub mod names {
     pub const POOL_WAIT_SECONDS: &str = "crema_pool_wait_seconds";
     /// Buckets this replica owns.
     pub const BUCKETS_OWNED: &str = "crema_buckets_owned";
+    /// Ticks of schedules that are over, by `outcome`.
+    pub const SCHEDULE_TICKS: &str = "crema_schedule_ticks_total";
+    /// How a participant's circuit stands, by `participant`: 0 closed, 1 half open, 2 open.
+    pub const BREAKER_STATE: &str = "crema_breaker_state";
+    /// Orders of this replica that wait until they may call, by `participant`.
+    pub const PARTICIPANT_WAITING: &str = "crema_participant_waiting";
+    /// Calls that had to wait, by `participant`.
+    pub const PARTICIPANT_WAITS: &str = "crema_participant_waits_total";
     /// Leases this replica lost.
     pub const LEASE_LOST: &str = "crema_lease_lost_total";
     /// Whether a queue has work that nobody asks for, by `queue`.
@@ -162,12 +172,17 @@ fn describe() {
     describe_counter!(COMPENSATIONS, "Compensations done.");
     describe_gauge!(ORDERS_PARKED, "Open orders that need a person.");
     describe_gauge!(SAGAS_LIVE, "Open orders in the memory of this replica.");
+    describe_gauge!(SAGAS_OF_UNKNOWN_VERSION, "Open orders here that another release must drive.");
     describe_counter!(SAGAS_STRANDED, "Open orders that nobody drove, found by the sweep.");
     describe_gauge!(OLDEST_DUE_AGE_SECONDS, Unit::Seconds, "How overdue the oldest order is.");
     describe_histogram!(JOURNAL_BATCH_SIZE, Unit::Count, "Transitions in a journal batch.");
     describe_histogram!(JOURNAL_COMMIT_SECONDS, Unit::Seconds, "How long a batch took to commit.");
     describe_histogram!(POOL_WAIT_SECONDS, Unit::Seconds, "Waiting for a database connection.");
     describe_gauge!(BUCKETS_OWNED, "Buckets this replica owns.");
+    describe_counter!(SCHEDULE_TICKS, "Ticks of schedules that are over.");
+    describe_gauge!(BREAKER_STATE, "A participant's circuit: 0 closed, 1 half open, 2 open.");
+    describe_gauge!(PARTICIPANT_WAITING, "Orders that wait until they may call a participant.");
+    describe_counter!(PARTICIPANT_WAITS, "Calls of a participant that had to wait.");
     describe_counter!(LEASE_LOST, "Leases this replica lost.");
     describe_gauge!(QUEUE_UNSERVED, "Whether a queue has work that nobody asks for.");
     describe_gauge!(QUEUE_DEPTH, "Open tasks of a queue.");

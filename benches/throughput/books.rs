@@ -64,7 +64,7 @@ fn saga() -> Saga<Input, Effect> {
 
 fn closing(input: &Input, ending: &Ending<'_>) -> Close<Effect> {
     let status = if ending.cause.is_none() { "COMPLETED" } else { "FAILED" };
-    let end = End { status, reason: ending.cause, returned: None };
+    let end = End { status, reason: ending.cause, words: None, returned: None };
     let notice = message::notice(ending.saga_id, &input.order, end);
     Close { status, reason: None, effects: vec![Effect::Notice(notice)], lane: Lane::Own }
 }

@@ -5,10 +5,21 @@ use std::{net::SocketAddr, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{KitchenPull, ServeConfig, StepSettings, limits, steps::time_or},
+    config::{
+        KitchenPull, ServeConfig, StepSettings, limits,
+        steps::{ApprovalDefault, time_or},
+    },
     postgres::{Database, PoolSpec},
-    saga::{EngineSettings, Policy, lease::LeaseSettings},
-    shop::{Pools, pull::Pull, saga::Policies},
+    saga::{
+        EngineSettings, Policy,
+        lease::LeaseSettings,
+        limits::{LimitSettings, breaker::BreakerSettings},
+    },
+    shop::{
+        Pools,
+        pull::Pull,
+        saga::{GoAheadPolicy, Policies},
+    },
 };
 
 /// How often the pools are sampled.
@@ -57,7 +68,22 @@ pub(super) fn engine_settings(config: &ServeConfig, address: SocketAddr) -> Engi
     let name = replica_name(config.replica_name.as_deref(), address, machine);
     let lease = LeaseSettings::of(config.lease);
     let handover_timeout = Duration::from_secs(1);
-    EngineSettings { name, lease, handover_timeout, ..EngineSettings::default() }
+    let limits = LimitSettings { breaker: breaker(), ..LimitSettings::default() };
+    let (allow_unknown_versions, usual) =
+        (config.allow_unknown_versions, EngineSettings::default());
+    EngineSettings { name, lease, handover_timeout, allow_unknown_versions, limits, ..usual }
+}
+
+/// When circuits open, and for how long.
+fn breaker() -> BreakerSettings {
+    let micros = |it: Duration| i64::try_from(it.as_micros()).unwrap_or(i64::MAX);
+    BreakerSettings {
+        failures: limits::BREAKER_FAILURES,
+        sagas: limits::BREAKER_ORDERS,
+        window: micros(limits::BREAKER_WINDOW),
+        open_first: micros(limits::BREAKER_OPEN_FIRST),
+        open_max: micros(limits::BREAKER_OPEN_MAX),
+    }
 }
 
 /// What a replica is called that nobody named: where it is reached. One that listens on all addresses of its
@@ -93,7 +119,15 @@ pub(super) fn policies(said: &StepSettings) -> Policies {
     };
     let silence = usual.preparation.heartbeat.map(|it| time_or(said.preparation_silence, it));
     let preparation = Policy { heartbeat: silence, ..usual.preparation };
+    let usual_go_ahead = usual.go_ahead;
+    let go_ahead = GoAheadPolicy {
+        lead: time_or(said.pickup_lead, usual_go_ahead.lead),
+        approval_over: said.approval_over,
+        approval_timeout: time_or(said.approval_timeout, usual_go_ahead.approval_timeout),
+        approves_by_default: said.approval_default == Some(ApprovalDefault::Approve),
+    };
     Policies {
+        go_ahead,
         payment: paced(usual.payment, said.payment_attempts, said.payment_timeout),
         preparation: paced(preparation, said.preparation_attempts, said.preparation_timeout),
         notification: paced(

@@ -79,6 +79,18 @@ pub(super) async fn await_stand_ins(config: &ServeConfig, addresses: &Addresses)
     }
 }
 
+/// Participants that are nowhere: for who asks about orders and calls nobody.
+pub(super) fn nobody() -> anyhow::Result<Participants> {
+    let nowhere = |name| Participant::new(name, watch::channel(None).1, Limits::default());
+    let secret = [REHEARSAL_SECRET.into()];
+    let webhook = Notifier::Webhook(Webhook::new(nowhere("notifier")?, &secret)?);
+    Ok(Participants {
+        payments: Payments::new(nowhere("payment")?),
+        kitchen: Kitchen::new(nowhere("kitchen")?),
+        notices: Notices { webhook, endpoints: BTreeMap::new() },
+    })
+}
+
 /// The participants' clients.
 pub(super) fn participants(
     config: &ServeConfig,

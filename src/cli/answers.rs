@@ -191,3 +191,62 @@ pub(super) struct StockChange {
     pub(super) reserved: i64,
     pub(super) left: i64,
 }
+
+/// The schedules.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Schedules {
+    pub(super) schedules: Vec<Schedule>,
+}
+
+/// A schedule.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Schedule {
+    pub(super) name: String,
+    pub(super) cron: Option<String>,
+    pub(super) every_seconds: Option<i64>,
+    pub(super) time_zone: String,
+    pub(super) overlap: String,
+    pub(super) catch_up_seconds: i64,
+    pub(super) order: Template,
+    pub(super) paused: bool,
+    pub(super) switched: Option<Switch>,
+    pub(super) next: Vec<String>,
+    pub(super) pending: Option<Tick>,
+    pub(super) last_tick: Option<Tick>,
+    pub(super) last_error: Option<Tick>,
+    pub(super) placed: i64,
+    pub(super) refused: i64,
+    pub(super) skipped: i64,
+    pub(super) missed: i64,
+}
+
+/// What a schedule places.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Template {
+    pub(super) customer_id: String,
+    pub(super) items: Vec<Line>,
+}
+
+/// A pause or a resumption.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Switch {
+    pub(super) at: String,
+    pub(super) by: Option<String>,
+    pub(super) reason: Option<String>,
+}
+
+/// A tick: one that is under way, that is over, or whose order was refused.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Tick {
+    pub(super) tick: String,
+    pub(super) state: String,
+    pub(super) outcome: String,
+    pub(super) order_id: Option<String>,
+    pub(super) code: String,
+    pub(super) detail: String,
+}

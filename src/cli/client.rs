@@ -56,6 +56,14 @@ impl Client {
         .await
     }
 
+    pub(super) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
+        self.json(self.http.put(self.url(path)).json(body)).await
+    }
+
+    pub(super) async fn delete(&self, path: &[&str]) -> Result<(), CliError> {
+        self.send(self.http.delete(self.url(path))).await.map(|_| ())
+    }
+
     /// The events of an order, from after `last_event` on.
     pub(super) async fn events(
         &self,

@@ -89,9 +89,9 @@ pub enum By {
     Shop,
 }
 
-/// The arguments of `crema order place`.
+/// What is ordered, and by whom.
 #[derive(Debug, Args)]
-pub struct PlaceArgs {
+pub struct Wanted {
     /// What to order: ITEM, ITEM:QUANTITY, ITEM@PRICE or ITEM:QUANTITY@PRICE, with the price that
     /// was seen in minor units
     #[arg(required = true, value_name = "ITEM[:QTY][@PRICE]")]
@@ -102,12 +102,20 @@ pub struct PlaceArgs {
     /// The payment provider's token of the means of payment
     #[arg(long, default_value = "tok_visa", value_name = "TOKEN")]
     pub method_token: String,
-    /// The idempotency key, with which the same order can be sent again [default: a new one]
-    #[arg(long)]
-    pub key: Option<String>,
     /// An attribute of the order
     #[arg(long, value_name = "NAME=VALUE", value_parser = attribute)]
     pub attribute: Vec<(String, String)>,
+}
+
+/// The arguments of `crema order place`.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// What to order.
+    #[command(flatten)]
+    pub wanted: Wanted,
+    /// The idempotency key, with which the same order can be sent again [default: a new one]
+    #[arg(long)]
+    pub key: Option<String>,
     /// Follow the order until it closes; exits with 0 if it was completed
     #[arg(long)]
     pub watch: bool,
@@ -218,11 +226,11 @@ async fn place(client: &Client, args: PlaceArgs, json: bool) -> Result<ExitCode,
     let key = args.key.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
     let path = ["v1", "orders"];
     if args.dry_run {
-        let answer = client.post(&path, &DRY_RUN, &body(&args), Some(&key)).await?;
+        let answer = client.post(&path, &DRY_RUN, &args.wanted.body(), Some(&key)).await?;
         travel::dry_placing(client, &answer, json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let answer = client.post(&path, &[], &body(&args), Some(&key)).await?;
+    let answer = client.post(&path, &[], &args.wanted.body(), Some(&key)).await?;
     if !args.watch {
         show_order(client, &answer, json)?;
         return Ok(ExitCode::SUCCESS);
@@ -231,22 +239,25 @@ async fn place(client: &Client, args: PlaceArgs, json: bool) -> Result<ExitCode,
     follow(client, &order.id, &mut Display::new(json)).await
 }
 
-fn body(args: &PlaceArgs) -> Value {
-    let items = args.items.iter().map(|item| {
-        let mut line = json!({"item": item.name, "quantity": item.quantity});
-        if let Some(price) = item.price {
-            line["price"] = price.into();
-        }
-        line
-    });
-    let attributes =
-        args.attribute.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
-    json!({
-        "customer_id": args.customer,
-        "items": items.collect::<Vec<_>>(),
-        "payment": {"method_token": args.method_token},
-        "attributes": attributes.collect::<Map<_, _>>(),
-    })
+impl Wanted {
+    /// The body of the order.
+    pub(super) fn body(&self) -> Value {
+        let items = self.items.iter().map(|item| {
+            let mut line = json!({"item": item.name, "quantity": item.quantity});
+            if let Some(price) = item.price {
+                line["price"] = price.into();
+            }
+            line
+        });
+        let attributes =
+            self.attribute.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+        json!({
+            "customer_id": self.customer,
+            "items": items.collect::<Vec<_>>(),
+            "payment": {"method_token": self.method_token},
+            "attributes": attributes.collect::<Map<_, _>>(),
+        })
+    }
 }
 
 async fn list(client: &Client, args: &ListArgs, json: bool) -> Result<(), CliError> {
@@ -267,11 +278,11 @@ async fn list(client: &Client, args: &ListArgs, json: bool) -> Result<(), CliErr
 }
 
 /// What was said, of what can be.
-fn said<'a>(pairs: &[(&'a str, Option<&'a str>)]) -> Vec<(&'a str, &'a str)> {
+pub(super) fn said<'a>(pairs: &[(&'a str, Option<&'a str>)]) -> Vec<(&'a str, &'a str)> {
     pairs.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect()
 }
 
-fn show_order(client: &Client, answer: &Value, json: bool) -> Result<(), CliError> {
+pub(super) fn show_order(client: &Client, answer: &Value, json: bool) -> Result<(), CliError> {
     if json {
         show::json(answer)?
     } else {

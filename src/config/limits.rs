@@ -67,6 +67,26 @@ pub const POOL_WRITE_CONNECTIONS: u32 = 4;
 pub const DRY_RUNS_AT_ONCE: usize = 2;
 /// Connections for the lease, the tick and take-over.
 pub const POOL_DRIVE_CONNECTIONS: u32 = 4;
+/// The most calls in flight that a participant can be limited to: beyond it no replica has sagas to fill it.
+pub const PARTICIPANT_IN_FLIGHT_MAX: i32 = 100_000;
+/// The slowest rate that a participant can be limited to, in calls a second: one in a quarter of an hour. Who
+/// wants less wants none, and says so.
+pub const PARTICIPANT_RATE_MIN: f64 = 0.001;
+/// The highest rate that a participant can be limited to, in calls a second: more than all replicas make.
+pub const PARTICIPANT_RATE_MAX: f64 = 100_000.0;
+/// Calls in a row of which nobody knows what became of them, over all replicas, that open a participant's
+/// circuit. Of a participant that fails every tenth call by itself that is one row in a hundred thousand.
+pub const BREAKER_FAILURES: u32 = 5;
+/// Of how many orders they must be: what one order asks for may be what cannot be answered.
+pub const BREAKER_ORDERS: u32 = 2;
+/// The silence after which a row of failures is over: in a shop at night two failures an hour apart are not one.
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(60);
+/// How long a circuit is open at first. A restart of the participant takes a second or some.
+pub const BREAKER_OPEN_FIRST: Duration = Duration::from_secs(1);
+/// How long a circuit is open at most, unless its participant wishes for more: after it is back, orders wait half
+/// of that on average.
+pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(30);
+
 /// How long anyone waits for a connection before the request is refused as overload.
 pub const POOL_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -34,7 +34,7 @@ pub struct RehearseArgs {
 }
 
 /// Paths, of which clap's own parser refuses the empty one.
-fn folder() -> impl TypedValueParser<Value = PathBuf> {
+pub(super) fn folder() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
@@ -105,6 +105,11 @@ pub struct Settings {
     #[arg(long, env = "CREMA_UNSAFE_DURABILITY", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL")]
     pub unsafe_durability: Option<bool>,
+    /// Start although orders are open of versions that this program does not have; they wait for a replica
+    /// that has them
+    #[arg(long, env = "CREMA_ALLOW_UNKNOWN_VERSIONS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL")]
+    pub allow_unknown_versions: Option<bool>,
     /// Refuse orders without an Idempotency-Key
     #[arg(long, env = "CREMA_REQUIRE_IDEMPOTENCY_KEY", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL")]
@@ -146,6 +151,7 @@ impl Settings {
             rehearsal_url: self.rehearsal_url.or(weaker.rehearsal_url),
             insecure: self.insecure.or(weaker.insecure),
             unsafe_durability: self.unsafe_durability.or(weaker.unsafe_durability),
+            allow_unknown_versions: self.allow_unknown_versions.or(weaker.allow_unknown_versions),
             require_idempotency_key: self
                 .require_idempotency_key
                 .or(weaker.require_idempotency_key),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 use serde::Deserialize;
 
@@ -11,11 +11,34 @@ use super::ConfigError;
 /// The longest time that can be set for a step: what takes longer is no step of an order.
 const STEP_TIME_MAX: SignedDuration = SignedDuration::from_hours(24);
 
+/// What becomes of an order that needed a person's word and got none in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalDefault {
+    /// It is given up, and its money returned
+    Refuse,
+    /// It is made all the same
+    Approve,
+}
+
 /// The steps' settings, as said; in the file they are the table `steps`. Times are written like `30s`,
 /// `500ms` or `15m`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StepSettings {
+    /// How long before its pickup time a pre-order is begun [default: 10m]
+    #[arg(long, env = "CREMA_PICKUP_LEAD", value_name = "TIME")]
+    pub pickup_lead: Option<SignedDuration>,
+    /// From this total on, in minor units (cents), a person has to approve an order before it is made
+    /// [default: no order needs it]
+    #[arg(long, env = "CREMA_APPROVAL_OVER", value_name = "AMOUNT")]
+    pub approval_over: Option<i64>,
+    /// How long that person has [default: 15m]
+    #[arg(long, env = "CREMA_APPROVAL_TIMEOUT", value_name = "TIME")]
+    pub approval_timeout: Option<SignedDuration>,
+    /// What becomes of an order that nobody decided on in that time [default: refuse]
+    #[arg(long, env = "CREMA_APPROVAL_DEFAULT", value_name = "DECISION")]
+    pub approval_default: Option<ApprovalDefault>,
     /// Tries at taking a payment [default: 3]
     #[arg(long, env = "CREMA_PAYMENT_ATTEMPTS", value_name = "N")]
     pub payment_attempts: Option<u32>,
@@ -50,6 +73,10 @@ impl StepSettings {
     #[must_use]
     pub fn or(self, weaker: Self) -> Self {
         Self {
+            pickup_lead: self.pickup_lead.or(weaker.pickup_lead),
+            approval_over: self.approval_over.or(weaker.approval_over),
+            approval_timeout: self.approval_timeout.or(weaker.approval_timeout),
+            approval_default: self.approval_default.or(weaker.approval_default),
             payment_attempts: self.payment_attempts.or(weaker.payment_attempts),
             payment_timeout: self.payment_timeout.or(weaker.payment_timeout),
             preparation_attempts: self.preparation_attempts.or(weaker.preparation_attempts),
@@ -73,6 +100,8 @@ impl StepSettings {
             return Err(ConfigError::NoAttempts { setting });
         }
         let times = [
+            ("--pickup-lead", self.pickup_lead),
+            ("--approval-timeout", self.approval_timeout),
             ("--payment-timeout", self.payment_timeout),
             ("--preparation-timeout", self.preparation_timeout),
             ("--preparation-silence", self.preparation_silence),

@@ -14,10 +14,12 @@ mod list;
 mod observe;
 mod operators;
 mod orders;
+mod participants;
 mod poll;
 pub mod problem;
 mod queues;
 mod refusal;
+mod schedules;
 pub mod serve;
 pub mod service;
 mod tasks;
@@ -64,7 +66,9 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(list::routes())
         .merge(history::routes())
         .merge(counter::routes())
+        .merge(schedules::routes())
         .merge(operators::routes())
+        .merge(participants::routes())
         .merge(queues::routes())
         .merge(poll::routes())
         .merge(tasks::routes())

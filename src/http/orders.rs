@@ -21,6 +21,7 @@ use super::{
 use crate::{
     config::limits::IDEMPOTENCY_KEY_BYTES_MAX,
     shop::{
+        Placed,
         dry_run::{DryCancellation, DryPlacing},
         order::{NewOrder, text},
         view::OrderView,
@@ -66,6 +67,11 @@ async fn place(
     }
     let placed = counter.shop.place(new, key).await?;
     tracing::info!(order_id = %placed.order.id, replayed = placed.replayed, "order placed");
+    Ok(created(&placed))
+}
+
+/// The answer to an order that was placed, now or before.
+pub(super) fn created(placed: &Placed) -> Response {
     let location = format!("/v1/orders/{}", placed.order.id);
     let mut response =
         (StatusCode::CREATED, [(header::LOCATION, location)], etagged(&placed.order))
@@ -73,10 +79,10 @@ async fn place(
     if placed.replayed {
         response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
-    Ok(response)
+    response
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = value.to_str().unwrap_or_default();

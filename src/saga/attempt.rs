@@ -10,6 +10,7 @@ use super::{
     definition::{Answer, Planned},
     draft::Draft,
     event::{State, StepIndex},
+    limits::{Pass, Way},
     runner::{Running, Turn},
     step::{Cx, Done, Left, StepError},
     wire::{Ear, Report, wire},
@@ -19,12 +20,37 @@ use super::{
 const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
 impl<E: Send + Sync + 'static> Core<E> {
+    /// Calls a step, once its participant may be called, and drafts what follows. An error is what the task does
+    /// instead of going on.
+    pub(super) async fn execute(
+        &self,
+        running: &mut Running<E>,
+        step: StepIndex,
+        attempt: u32,
+    ) -> Result<Draft<E>, Turn> {
+        let heard = running.state.signals.len();
+        let mut pass = self.admit(running, step, Way::Forward).await?;
+        let answer = self.attempt(running, step, attempt, &mut pass).await?;
+        pass.ended(&answer, running.is_cut_off());
+        drop(pass);
+        // What was received while it ran may be what it is about to wait for: it is asked again.
+        if answer.as_ref().is_ok_and(Done::waits) && running.state.signals.len() > heard {
+            return Err(Turn::Again);
+        }
+        // On top of what was written while it ran (`Cx::reached`).
+        let mut draft = Draft::new(running);
+        draft.answer(running, step, attempt, answer);
+        self.follow(running, &mut draft);
+        Ok(draft)
+    }
+
     /// Calls a step. An error is what the task does instead of going on: the saga is not ours any more, say.
     pub(super) async fn attempt(
         &self,
         running: &mut Running<E>,
         step: StepIndex,
         attempt: u32,
+        pass: &mut Pass,
     ) -> Result<Answer<E>, Turn> {
         let plan = running.plan.clone();
         let planned = plan.steps.get(usize::from(step)).ok_or(Turn::Rests)?;
@@ -54,6 +80,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                     report = reports.next() => {
                         heard = Instant::now();
                         live.let_others_in();
+                        pass.sign_of_life();
                         self.hear(running, (step, attempt), report).await?;
                     }
                     () = sleep_until(started + policy.start_to_close) => {

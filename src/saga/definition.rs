@@ -3,10 +3,11 @@
 //! Nothing is replayed, so there is no determinism rule: a step may do anything. A saga in flight keeps
 //! the version it was started with; register the old list beside the new one until the last is closed.
 
-use std::{any::Any, marker::PhantomData, sync::Arc, time::Duration};
+use std::{any::Any, collections::HashMap, marker::PhantomData, sync::Arc};
 
 use futures::future::BoxFuture;
-use serde::{Serialize, de::DeserializeOwned};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{
     Value,
     value::{RawValue, to_raw_value},
@@ -46,15 +47,17 @@ pub struct Plan<E> {
 /// Decides the end. `None` only for an input of another saga.
 type Closing<E> = dyn Fn(&Input, &Ending<'_>) -> Option<Close<E>> + Send + Sync;
 
-/// How long a saga has in all, from its start.
-type Deadline = dyn Fn(&Input) -> Option<Duration> + Send + Sync;
+/// Until when a saga has time, by its input and its start.
+type Deadline = dyn Fn(&Input, Timestamp) -> Option<Timestamp> + Send + Sync;
 
 /// One step of a plan.
 pub(super) struct Planned<E> {
     pub name: &'static str,
     pub label_done: Option<&'static str>,
     pub kind: Kind,
+    pub participant: Option<&'static str>,
     pub is_local: bool,
+    pub is_compensated: bool,
     pub policy: Policy,
     pub step: Box<dyn AnyStep<E>>,
     pub meters: StepMeters,
@@ -68,6 +71,8 @@ pub struct Ending<'a> {
     pub cause: Option<&'a str>,
     /// Who cancelled it, if anybody did.
     pub cancelled_by: Option<&'a str>,
+    /// Why, in the words of whoever did.
+    pub cancel_reason: Option<&'a str>,
     /// What its journal adds up to.
     pub state: &'a State,
 }
@@ -114,14 +119,14 @@ where
         Self { plan, input: PhantomData }
     }
 
-    /// Sets how long a saga has in all, from its start, if its input says so. When that is over before the
-    /// pivot, the attempt that runs ends in doubt and the saga goes back, because of
+    /// Sets until when a saga has time, by its input and its start. When that is over before the pivot, the
+    /// attempt that runs ends in doubt and the saga goes back, because of
     /// [`TIMED_OUT`](super::decide::TIMED_OUT).
     pub fn deadline(
         mut self,
-        deadline: impl Fn(&I) -> Option<Duration> + Send + Sync + 'static,
+        deadline: impl Fn(&I, Timestamp) -> Option<Timestamp> + Send + Sync + 'static,
     ) -> Self {
-        let deadline = move |input: &Input| deadline(input.downcast_ref()?);
+        let deadline = move |input: &Input, started| deadline(input.downcast_ref()?, started);
         self.plan.deadline = Some(Box::new(deadline));
         self
     }
@@ -146,15 +151,64 @@ where
         let policy = step.policy();
         let (name, label_done) = (S::NAME, S::LABEL_DONE);
         let (step, meters) = (Box::new(step), StepMeters::default());
-        let is_local = S::IS_LOCAL;
-        plan.steps.push(Planned { name, label_done, kind, is_local, policy, step, meters });
-        plan.shape = plan.steps.iter().map(|it| Shape { name: it.name, kind: it.kind }).collect();
+        let (participant, is_local) = (S::PARTICIPANT, S::IS_LOCAL);
+        let is_compensated = S::IS_COMPENSATED;
+        plan.steps.push(Planned {
+            name,
+            label_done,
+            kind,
+            participant,
+            is_local,
+            is_compensated,
+            policy,
+            step,
+            meters,
+        });
+        let shape = |it: &Planned<E>| Shape {
+            name: it.name,
+            kind: it.kind,
+            is_compensated: it.is_compensated,
+        };
+        plan.shape = plan.steps.iter().map(shape).collect();
         self
+    }
+}
+
+/// The sagas that a program knows, each by its name and version. Versions of one saga stand side by side, for as long as
+/// sagas of them are open.
+pub struct Definitions<E> {
+    pub(super) plans: HashMap<(String, i32), Arc<Plan<E>>>,
+}
+
+impl<E> Default for Definitions<E> {
+    fn default() -> Self {
+        Self { plans: HashMap::new() }
+    }
+}
+
+impl<E> Definitions<E> {
+    /// Adds a saga.
+    pub fn register<I>(mut self, saga: Saga<I, E>) -> Self {
+        let plan = saga.plan;
+        self.plans.insert((plan.name.to_owned(), plan.version), Arc::new(plan));
+        self
+    }
+
+    /// One version of a saga.
+    pub fn get(&self, name: &str, version: i32) -> Option<&Arc<Plan<E>>> {
+        self.plans.get(&(name.to_owned(), version))
+    }
+
+    /// The newest version of a saga.
+    pub fn newest(&self, name: &str) -> Option<&Arc<Plan<E>>> {
+        self.plans.values().filter(|it| it.name == name).max_by_key(|it| it.version)
     }
 }
 
 /// A [`Step`] with its types rubbed out, so that steps of many types fit in one list.
 pub(super) trait AnyStep<E>: Send + Sync {
+    /// Whom this saga's step calls, if it calls anybody.
+    fn participant(&self, input: &Input) -> Option<&'static str>;
     fn execute<'a>(&'a self, cx: &'a Cx, input: &'a Input) -> BoxFuture<'a, Answer<E>>;
     fn compensate<'a>(
         &'a self,
@@ -162,12 +216,18 @@ pub(super) trait AnyStep<E>: Send + Sync {
         input: &'a Input,
         output: Option<&'a str>,
     ) -> BoxFuture<'a, Answer<E>>;
+    /// What a person has told of the step, or of its compensation.
+    fn settled(&self, input: &Input, output: &Value, is_compensation: bool) -> Answer<E>;
 }
 
 /// What a step or a compensation answers, its output as JSON.
 pub(super) type Answer<E> = Result<Done<Box<RawValue>, E>, StepError>;
 
 impl<S: Step> AnyStep<S::Effect> for S {
+    fn participant(&self, input: &Input) -> Option<&'static str> {
+        S::PARTICIPANT.filter(|_| input.downcast_ref().is_some_and(|it| Step::calls(self, it)))
+    }
+
     fn execute<'a>(&'a self, cx: &'a Cx, input: &'a Input) -> BoxFuture<'a, Answer<S::Effect>> {
         Box::pin(async move { encode(Step::execute(self, cx, typed::<S>(input)?).await?) })
     }
@@ -185,6 +245,16 @@ impl<S: Step> AnyStep<S::Effect> for S {
             })?;
             encode(Step::compensate(self, cx, typed::<S>(input)?, output).await?)
         })
+    }
+
+    fn settled(&self, input: &Input, output: &Value, is_compensation: bool) -> Answer<S::Effect> {
+        let input = typed::<S>(input)?;
+        if is_compensation {
+            return encode(Step::compensation_settled(self, input, output.clone())?);
+        }
+        let output = S::Output::deserialize(output)
+            .map_err(|error| StepError::refused("settlement_unfit", error.to_string()))?;
+        encode(Step::settled(self, input, output))
     }
 }
 

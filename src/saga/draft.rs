@@ -134,6 +134,7 @@ impl<E: Send + Sync + 'static> Draft<E> {
             saga_id: running.saga_id,
             cause: cause.as_deref(),
             cancelled_by: self.state.cancelled_by.as_deref(),
+            cancel_reason: self.state.cancel_reason.as_deref(),
             state: &self.state,
         };
         let Some(close) = (self.plan.closing)(&running.input, &ending) else {

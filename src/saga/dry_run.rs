@@ -157,7 +157,8 @@ impl<E: Send + Sync + 'static> Past<E> {
             Direction::Forward | Direction::Closed(_) => None,
         };
         let cancelled_by = state.cancelled_by.as_deref();
-        let ending = Ending { saga_id: self.row.saga_id, cause, cancelled_by, state };
+        let (saga_id, cancel_reason) = (self.row.saga_id, state.cancel_reason.as_deref());
+        let ending = Ending { saga_id, cause, cancelled_by, cancel_reason, state };
         (plan.closing)(&input, &ending)
     }
 }

@@ -1,6 +1,6 @@
 //! The engine from outside: build it, start sagas, ask for things, stop it.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -12,11 +12,13 @@ use uuid::Uuid;
 use super::{
     Core, EngineSettings,
     clock::Clock,
-    definition::{Plan, Saga},
+    definition::{Definitions, Saga},
     feed::Feed,
     first::First,
+    foreign::{EngineError, Foreign},
     journal::{self, Apply, Journal, Refusal, Verdict, WriterSettings, inbox, lease},
     lease::Ownership,
+    limits::Limits,
     live::{Arrival, LiveSagas},
     runner::Running,
     step::Lane,
@@ -30,7 +32,7 @@ pub struct EngineBuilder<E> {
     drive: PgPool,
     apply: Apply<E>,
     settings: EngineSettings,
-    plans: HashMap<(String, i32), Arc<Plan<E>>>,
+    definitions: Definitions<E>,
 }
 
 /// Drives sagas. Clones share everything.
@@ -75,8 +77,8 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
     /// `options` are for connections of the engine's own (the writers, the lease), `drive` is the pool for
     /// everything else it does; `apply` commits the sagas' effects.
     pub fn new(options: PgConnectOptions, drive: PgPool, apply: Apply<E>) -> Self {
-        let (settings, plans) = (EngineSettings::default(), HashMap::new());
-        Self { options, drive, apply, settings, plans }
+        let (settings, definitions) = (EngineSettings::default(), Definitions::default());
+        Self { options, drive, apply, settings, definitions }
     }
 
     /// Sets the limits.
@@ -87,20 +89,31 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
 
     /// Adds a saga. Versions of one saga stand side by side.
     pub fn register<I>(mut self, saga: Saga<I, E>) -> Self {
-        let plan = saga.plan;
-        self.plans.insert((plan.name.to_owned(), plan.version), Arc::new(plan));
+        self.definitions = self.definitions.register(saga);
         self
     }
 
-    /// Registers this process as a replica and starts driving.
-    pub async fn start(self) -> sqlx::Result<Engine<E>> {
+    /// Sets all the sagas at once.
+    pub fn definitions(mut self, definitions: Definitions<E>) -> Self {
+        self.definitions = definitions;
+        self
+    }
+
+    /// Registers this process as a replica and starts driving. Refused, before anything is written, when sagas are
+    /// open of versions that are not registered, unless that is allowed.
+    pub async fn start(self) -> Result<Engine<E>, EngineError> {
+        let plans = self.definitions.plans.values();
+        let called = plans.flat_map(|it| it.steps.iter().filter_map(|it| it.participant));
+        let limits = Limits::new(called.collect(), self.settings.limits);
         let core = Arc::new(Core {
-            plans: self.plans,
+            foreign: Foreign::beside(self.definitions.plans.values().map(AsRef::as_ref)),
+            plans: self.definitions.plans,
             apply: self.apply,
             ownership: Arc::new(Ownership::new()),
             journal: Journal::new(),
             feed: Feed::new(),
             live: Arc::new(LiveSagas::default()),
+            limits,
             options: self.options,
             drive: self.drive,
             settings: self.settings,
@@ -112,11 +125,13 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             drain: CancellationToken::new(),
             halt: CancellationToken::new(),
         });
+        core.must_know_what_is_open().await?;
         core.make_partitions().await;
         let mut connection = PgConnection::connect_with(&core.options).await?;
         core.end_leases_of_the_dead(&mut connection).await?;
         core.register(&mut connection).await?;
         connection.close().await?;
+        core.learn_limits().await?;
         let writers = WriterSettings {
             options: core.options.clone(),
             apply: self.apply,
@@ -130,6 +145,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
         core.tasks.spawn(core.clone().keep_lease());
         core.tasks.spawn(core.clone().watch_lease());
         core.tasks.spawn(core.clone().tick_forever());
+        core.tasks.spawn(core.clone().keep_limits());
         core.tasks.spawn(core.feed.clone().follow(core.drive.clone(), core.halt.clone()));
         core.tasks.spawn(core.clone().listen());
         core.tasks.spawn(core.clone().hand_out());
@@ -239,6 +255,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
     /// Stops: places nothing more, lets attempts end for up to `patience`, hands the buckets over.
     pub async fn stop(&self, patience: Duration) {
         let core = &self.core;
+        core.limits.note_who_stands();
         core.drain.cancel();
         core.ownership.stop_placing();
         let ours = core.ownership.buckets();

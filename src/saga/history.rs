@@ -1,5 +1,6 @@
 //! The read side: a saga as its journal tells it, with times.
 
+mod error;
 mod trace;
 
 use jiff::Timestamp;
@@ -7,12 +8,12 @@ use jiff_sqlx::ToSqlx as _;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::error::HistoryError;
 use self::trace::{Trace, step_view};
 use super::{
     definition::Plan,
-    event::{Direction, Event, Illegal, Paused, Signal, State, Wait},
+    event::{Direction, Event, Paused, Signal, State, Wait},
     journal::read::{JournalLine, SagaRow},
-    line::Unreadable,
 };
 
 /// Where a step stands, as people are shown it. A closed set.
@@ -96,20 +97,6 @@ pub struct SagaView {
     pub paused: Option<Paused>,
     /// What it was told, in order.
     pub signals: Vec<Signal>,
-}
-
-/// A journal that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum HistoryError {
-    /// No line at all.
-    #[error("the journal is empty")]
-    Empty,
-    /// A line of an unknown kind.
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-    /// Lines that do not add up.
-    #[error(transparent)]
-    Illegal(#[from] Illegal),
 }
 
 impl SagaView {

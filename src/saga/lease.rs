@@ -117,7 +117,8 @@ impl<E: Send + Sync + 'static> Core<E> {
         let (boot_id, lease_ms) = (self.ownership.boot_id(), as_ms(self.settings.lease.lease));
         if lease::renew(&mut connection, boot_id, lease_ms).await? {
             self.ownership.set_renewed(started);
-        } else {
+        } else if !self.drain.is_cancelled() {
+            // One that stops is off the list already, and must not come back to it.
             self.lose_everything("the lease had run out");
             self.register(&mut connection).await?;
         }
@@ -143,6 +144,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         tracing::error!(why, "this replica lets go of everything it owned");
         metrics::counter!("crema_lease_lost_total").increment(1);
         self.ownership.forget_all();
+        self.limits.forget();
         self.live.lose_all();
     }
 }

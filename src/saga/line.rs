@@ -49,10 +49,21 @@ pub const KINDS: [&str; 22] = [
 
 /// A line that this binary cannot read: it was written by a newer one, or touched.
 #[derive(Debug, thiserror::Error)]
-#[error("a line of kind `{kind}` about step {step:?} cannot be read")]
+#[error("a line of kind `{kind}`{} cannot be read", about(.step.as_deref()))]
 pub struct Unreadable {
     kind: String,
     step: Option<String>,
+}
+
+fn about(step: Option<&str>) -> String {
+    step.map(|it| format!(" about step `{it}`")).unwrap_or_default()
+}
+
+impl Unreadable {
+    /// Whether it is of a kind that this binary does not know: a newer one wrote it.
+    pub fn is_of_unknown_kind(&self) -> bool {
+        !KINDS.contains(&self.kind.as_str())
+    }
 }
 
 impl Event {

@@ -1,8 +1,10 @@
 //! The sagas in the memory of this replica.
 
+mod at_gate;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -30,6 +32,8 @@ pub(super) struct Live {
     progress: Mutex<Option<Value>>,
     /// Somebody wanted to load the saga while it was still here.
     wanted: Mutex<Option<Arrival>>,
+    /// It stands at a participant's gate, and nothing of it runs.
+    at_gate: AtomicBool,
     /// Held while no other saga may run that may have killed its replicas.
     alone: Mutex<Option<OwnedSemaphorePermit>>,
 }

@@ -47,13 +47,14 @@ impl<E: Send + Sync + 'static> Core<E> {
                 return loaded;
             }
         }
-        Ok(())
+        self.notice_foreign().await
     }
 
     async fn load_pages(self: &Arc<Self>, bucket: i16, arrival: Arrival) -> sqlx::Result<()> {
         let mut after = Uuid::nil();
         loop {
-            let page = load::running(&self.drive, bucket, after, self.settings.page).await?;
+            let (limit, readable) = (self.settings.page, self.foreign.readable());
+            let page = load::running(&self.drive, bucket, after, limit, &readable).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.saga_id;
             self.resume(page, arrival, &[]).await?;
@@ -88,7 +89,8 @@ impl<E: Send + Sync + 'static> Core<E> {
     async fn load_due_pages(self: &Arc<Self>) -> sqlx::Result<()> {
         while self.live.len() < self.settings.live_max {
             let (horizon, page) = (as_ms(self.settings.horizon), self.settings.page);
-            let due = load::due(&self.drive, &self.ownership.fence(), horizon, page).await?;
+            let (fence, readable) = (self.ownership.fence(), self.foreign.readable());
+            let due = load::due(&self.drive, &fence, horizon, page, &readable).await?;
             let is_last = (due.len() as i64) < page;
             self.resume(due, Arrival::Woken, &[]).await?;
             if is_last {
@@ -119,7 +121,8 @@ impl<E: Send + Sync + 'static> Core<E> {
             let ids: Vec<Uuid> =
                 wanted.iter().filter(|(_, it)| *it == arrival).map(|(id, _)| *id).collect();
             if !ids.is_empty() {
-                let loaded = load::running_of(&self.drive, &ids).await?;
+                let readable = self.foreign.readable();
+                let loaded = load::running_of(&self.drive, &ids, &readable).await?;
                 self.resume(loaded, arrival, &[]).await?;
             }
         }
@@ -128,7 +131,7 @@ impl<E: Send + Sync + 'static> Core<E> {
 
     /// Delivers what waits in the inbox to the sagas in memory, and loads those that are not.
     pub(super) async fn drain_inbox(self: &Arc<Self>, buckets: &[i16]) -> sqlx::Result<()> {
-        let items = inbox::waiting(&self.drive, buckets, 1_000).await?;
+        let items = inbox::waiting(&self.drive, buckets, 1_000, &self.foreign.readable()).await?;
         let absent = self.live.deliver(&items);
         if absent.is_empty() {
             return Ok(());
@@ -142,7 +145,8 @@ impl<E: Send + Sync + 'static> Core<E> {
     }
 
     async fn wake(self: &Arc<Self>, sagas: &[Uuid], items: &[Item]) -> sqlx::Result<usize> {
-        let woken = load::wake(&self.drive, &self.ownership.fence(), sagas).await?;
+        let (fence, readable) = (self.ownership.fence(), self.foreign.readable());
+        let woken = load::wake(&self.drive, &fence, sagas, &readable).await?;
         let found = woken.suspended.len() + woken.running.len();
         self.resume(woken.suspended, Arrival::Woken, items).await?;
         // Whoever had it is gone, and an attempt of theirs may have been under way.
@@ -187,7 +191,8 @@ impl<E: Send + Sync + 'static> Core<E> {
                     let core = self.clone();
                     self.tasks.spawn(async move { core.run(running, due_in, arrival).await });
                 }
-                Err(reason) => {
+                Err(Unreadable::HereOnly(reason)) => self.leave(&row, &reason).await?,
+                Err(Unreadable::Broken(reason)) => {
                     tracing::error!(saga_id = %row.saga_id, reason, "a saga cannot be taken up");
                     let (fence, wait) = (self.ownership.fence(), as_ms(SET_ASIDE_FOR));
                     let (saga_id, attention) = (row.saga_id, "journal_unreadable");
@@ -203,25 +208,38 @@ impl<E: Send + Sync + 'static> Core<E> {
         row: &Loaded,
         lines: &[load::StoredLine],
         presence: Presence,
-    ) -> Result<Running<E>, String> {
+    ) -> Result<Running<E>, Unreadable> {
+        let broken = |reason: &dyn std::fmt::Display| Unreadable::Broken(reason.to_string());
         let key = (row.definition.clone(), row.definition_version);
-        let plan = self.plans.get(&key).cloned().ok_or("this binary lacks its definition")?;
+        let lacking = || Unreadable::HereOnly("its version is not registered".to_owned());
+        let plan = self.plans.get(&key).cloned().ok_or_else(lacking)?;
         let mut state = State::new(plan.shape.clone());
         let mut input = None;
         for line in lines {
             let (step, attempt) = (line.step.as_deref(), line.attempt);
-            let event = Event::read(&plan.shape, &line.kind, step, attempt, &line.data)
-                .map_err(|error| error.to_string())?;
-            state.apply(&event).map_err(|error| error.to_string())?;
+            let event = Event::read(&plan.shape, &line.kind, step, attempt, &line.data);
+            let event = event.map_err(|error| match error.is_of_unknown_kind() {
+                true => Unreadable::HereOnly(error.to_string()),
+                false => broken(&error),
+            })?;
+            state.apply(&event).map_err(|error| broken(&error))?;
             if let Event::Started { input: json } = &event {
-                input = Some((plan.decode)(json.get()).map_err(|error| error.to_string())?);
+                input = Some((plan.decode)(json.get()).map_err(|error| broken(&error))?);
             }
         }
-        let input = input.ok_or("its journal is empty")?;
+        let input = input.ok_or_else(|| broken(&"its journal is empty"))?;
         let (saga_id, label) = (row.saga_id, Cow::Owned(row.label.clone()));
         let (state, clock) = (Arc::new(state), self.clock.clone());
         let deadline_ms = wait::deadline_ms(&plan, saga_id, &input);
         let due = None;
         Ok(Running { saga_id, plan, input, state, label, presence, clock, deadline_ms, due })
     }
+}
+
+/// Why a saga does not come into memory.
+enum Unreadable {
+    /// A replica of another release can read it.
+    HereOnly(String),
+    /// Nobody can.
+    Broken(String),
 }

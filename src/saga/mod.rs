@@ -1,25 +1,7 @@
 //! The engine. It knows no coffee.
 //!
-//! A **saga** is a named, versioned list of **steps** ([`Saga`], [`Step`]). It is started with an input, goes
-//! through its steps in order, and when one cannot be done goes back through what it did, or may have done,
-//! **compensating**. A step marked as **pivot** ends that: after it the saga only goes forward.
-//!
-//! Everything a saga went through stands in its **journal** ([`event`]), and what its journal adds up to is
-//! its [`State`](event::State). [`decide`](decide::decide) says what follows from a state: pure, total, no
-//! clock. The **runner** carries it out: decide, act, write down. The commit that finishes one step *is* the
-//! intent of the next: after a crash the step at hand is taken as "may have happened" and called again with
-//! the same key.
-//!
-//! A step touches no database. What it changes in our own tables it returns as **effects**, data that commits
-//! with the line that tells of them, through the one function that the engine was given
-//! ([`Apply`]). So a local effect is exactly once, and the engine knows no shop.
-//!
-//! Sagas live in 256 **buckets**, leased by **replicas** ([`lease`]); every write carries the bucket's
-//! **epoch**, the fencing token. Transitions of all running sagas are committed in groups ([`journal`]).
-//! A saga that waits long is **suspended**: a row with a time to wake, no task, no connection.
-//!
-//! Only the owner of a bucket writes its journals. Whoever else wants something (a cancellation, say) does
-//! one guarded update and leaves a row in the **inbox**; whoever commits first, that update or the pivot, wins.
+// The chapter stands by itself, so that neither it nor this file gets too long to be read at once.
+#![doc = include_str!("chapter.md")]
 
 mod attempt;
 mod clock;
@@ -32,10 +14,12 @@ pub mod event;
 pub mod feed;
 mod first;
 pub mod fold;
+mod foreign;
 pub mod history;
 mod house;
 pub mod journal;
 pub mod lease;
+pub mod limits;
 pub mod line;
 mod live;
 mod loading;
@@ -51,6 +35,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tick;
+pub mod upgrade;
 mod wait;
 mod wire;
 mod work;
@@ -65,16 +50,20 @@ use self::{
     clock::Clock,
     definition::Plan,
     feed::Feed,
+    foreign::Foreign,
     journal::Journal,
     lease::{LeaseSettings, Ownership},
+    limits::{LimitSettings, Limits},
     live::LiveSagas,
     work::Work,
 };
 pub use self::{
-    definition::{Close, Ending, Saga},
+    definition::{Close, Definitions, Ending, Saga},
     engine::{Engine, EngineBuilder, StartError, Started},
-    event::Wait,
-    journal::{Applied, Apply, Asked, Entry, Refusal},
+    event::{Settlement, Wait},
+    foreign::{EngineError, UnknownVersion, UnknownVersions},
+    journal::{Applied, Apply, Asked, Entry, Only, Refusal},
+    requests::Unfit,
     step::{Cx, Done, Lane, Policy, Step, StepError},
     work::UNSERVED_AFTER,
 };
@@ -106,6 +95,10 @@ pub struct EngineSettings {
     pub live_max: usize,
     /// Sagas read at once.
     pub page: i64,
+    /// Start although sagas are open of versions that are not registered: they wait for a replica that has them.
+    pub allow_unknown_versions: bool,
+    /// Limits of participants, and their breakers.
+    pub limits: LimitSettings,
 }
 
 impl Default for EngineSettings {
@@ -122,6 +115,8 @@ impl Default for EngineSettings {
             commit_timeout: Duration::from_secs(10),
             live_max: 50_000,
             page: 1_000,
+            allow_unknown_versions: false,
+            limits: LimitSettings::default(),
         }
     }
 }
@@ -129,11 +124,14 @@ impl Default for EngineSettings {
 /// What all tasks of an engine share.
 pub(crate) struct Core<E> {
     plans: HashMap<(String, i32), Arc<Plan<E>>>,
+    foreign: Foreign,
     apply: Apply<E>,
     ownership: Arc<Ownership>,
     journal: Journal<E>,
     feed: Feed,
     live: Arc<LiveSagas>,
+    /// What lets calls out to participants.
+    limits: Limits,
     options: PgConnectOptions,
     drive: PgPool,
     settings: EngineSettings,

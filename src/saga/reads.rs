@@ -43,11 +43,14 @@ impl<E: Send + Sync + 'static> Engine<E> {
         Ok(sagas
             .iter()
             .filter_map(|id| rows.remove(id))
-            .filter_map(|row| {
-                let plan =
-                    self.core.plans.get(&(row.definition.clone(), row.definition_version))?;
+            .map(|row| {
+                let key = (row.definition.clone(), row.definition_version);
+                let Some(plan) = self.core.plans.get(&key) else {
+                    let (definition, version) = key;
+                    return Err(HistoryError::UnknownVersion { definition, version });
+                };
                 let lines = of(row.saga_id);
-                Some(SagaView::of(plan, row, lines))
+                SagaView::of(plan, row, lines)
             })
             .collect())
     }

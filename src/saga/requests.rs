@@ -7,13 +7,49 @@ use uuid::Uuid;
 
 use super::{
     engine::Engine,
+    event::{Direction, Settlement},
     house::CHANNEL,
     journal::{
         bucket_of,
         inbox::{self, CancelVerdict},
-        signal::{self, Asked},
+        signal::{self, Asked, Only},
     },
+    past::Past,
 };
+
+/// Why a settlement cannot be: what it tells is not what the step would have left.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unfit(String);
+
+impl<E> Past<E> {
+    /// Whether the step or the compensation at hand could have ended so.
+    fn could_be_settled(&self, settlement: &Settlement) -> Result<(), Unfit> {
+        let unfit = |it: &dyn std::fmt::Display| Unfit(it.to_string());
+        let fold = self.fold(&self.lines).map_err(|it| unfit(&it))?;
+        let back = match fold.state.direction {
+            Direction::Forward => None,
+            Direction::Backward(_) | Direction::Closed(_) => fold.state.compensating(),
+        };
+        let step = back.unwrap_or_else(|| usize::from(fold.state.cursor));
+        let Some(planned) = self.plan.steps.get(step) else { return Ok(()) };
+        let input = self.lines.first().map(|it| (self.plan.decode)(&it.data));
+        let Some(Ok(input)) = input else { return Ok(()) };
+        match settlement {
+            Settlement::Done { output } => {
+                let settled = planned.step.settled(&input, output, back.is_some());
+                settled.map(drop).map_err(|it| unfit(&it))
+            }
+            Settlement::Refused { .. } if back.is_some() => {
+                Err(unfit(&"what happened has to be taken back: tell how it was"))
+            }
+            Settlement::Refused { .. } if fold.state.past_pivot() => {
+                Err(unfit(&"the order only goes forward from here: tell how it was done"))
+            }
+            Settlement::Refused { .. } => Ok(()),
+        }
+    }
+}
 
 impl<E: Send + Sync + 'static> Engine<E> {
     /// Requests the cancellation of a saga, from whatever replica.
@@ -57,9 +93,10 @@ impl<E: Send + Sync + 'static> Engine<E> {
         (name, key): (&str, Option<&str>),
         by: &str,
         data: &Value,
+        only: Only,
     ) -> sqlx::Result<Asked> {
-        let data = json!({ "name": name, "key": key, "by": by, "data": data }).to_string();
-        let asked = signal::signal(pool, saga_id, name, key, &data).await?;
+        let text = json!({ "name": name, "key": key, "by": by, "data": data }).to_string();
+        let asked = signal::signal(pool, saga_id, (name, key), &text, only).await?;
         self.hint_if(asked, pool, saga_id).await;
         Ok(asked)
     }
@@ -74,7 +111,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
         reason: Option<&str>,
     ) -> sqlx::Result<Asked> {
         let data = json!({ "by": by, "reason": reason }).to_string();
-        let asked = signal::ask(pool, saga_id, "pause", &data).await?;
+        let asked = signal::ask(pool, saga_id, "pause", &data, false).await?;
         self.hint_if(asked, pool, saga_id).await;
         Ok(asked)
     }
@@ -88,9 +125,29 @@ impl<E: Send + Sync + 'static> Engine<E> {
         reason: Option<&str>,
     ) -> sqlx::Result<Asked> {
         let data = json!({ "by": by, "reason": reason }).to_string();
-        let asked = signal::ask(pool, saga_id, "resume", &data).await?;
+        let asked = signal::ask(pool, saga_id, "resume", &data, false).await?;
         self.hint_if(asked, pool, saga_id).await;
         Ok(asked)
+    }
+
+    /// Tells what became of the step, or the compensation, that needs a person. `Err` says what of it cannot
+    /// be: nothing was asked then.
+    pub async fn settle(
+        &self,
+        pool: &PgPool,
+        saga_id: Uuid,
+        settlement: &Settlement,
+        by: &str,
+        reason: &str,
+    ) -> sqlx::Result<Result<Asked, Unfit>> {
+        let Some(past) = self.past(pool, saga_id).await? else { return Ok(Ok(Asked::Unknown)) };
+        if let Err(unfit) = past.could_be_settled(settlement) {
+            return Ok(Err(unfit));
+        }
+        let data = json!({ "by": by, "reason": reason, "settlement": settlement }).to_string();
+        let asked = signal::ask(pool, saga_id, "settle", &data, true).await?;
+        self.hint_if(asked, pool, saga_id).await;
+        Ok(Ok(asked))
     }
 
     async fn hint_if(&self, asked: Asked, pool: &PgPool, saga_id: Uuid) {

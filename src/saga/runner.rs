@@ -17,8 +17,9 @@ use super::{
     event::{Direction, Event, State, StepIndex},
     journal::{Refusal, Verdict, bucket_of, load},
     lease::as_ms,
+    limits::Way,
     live::{Arrival, Presence},
-    step::{Done, StepError},
+    step::StepError,
     wait::FOREVER,
 };
 
@@ -129,27 +130,20 @@ impl<E: Send + Sync + 'static> Core<E> {
                 draft.settle(running);
                 draft
             }
-            Action::Execute { step, attempt } => {
-                let heard = running.state.signals.len();
-                let answer = match self.attempt(running, step, attempt).await {
-                    Ok(answer) => answer,
+            Action::Execute { step, attempt } => match self.execute(running, step, attempt).await {
+                Ok(draft) => draft,
+                Err(turn) => return turn,
+            },
+            Action::Compensate { step, attempt } => {
+                let mut pass = match self.admit(running, step, Way::Back).await {
+                    Ok(pass) => pass,
                     Err(turn) => return turn,
                 };
-                // What was received while it ran may be what it is about to wait for: it is asked again.
-                let waits = answer.as_ref().is_ok_and(Done::waits);
-                if waits && running.state.signals.len() > heard {
-                    return Turn::Again;
-                }
-                // On top of what was written while it ran (`Cx::reached`).
-                let mut draft = Draft::new(running);
-                draft.answer(running, step, attempt, answer);
-                self.follow(running, &mut draft);
-                draft
-            }
-            Action::Compensate { step, attempt } => {
                 let Some(answer) = self.compensate(running, step, attempt).await else {
                     return Turn::Rests;
                 };
+                pass.ended(&answer, false);
+                drop(pass);
                 let parks = attempt >= COMPENSATION_ATTEMPTS_BEFORE_PARKING;
                 let mut draft = Draft::new(running);
                 draft.compensation_answer(running, step, attempt, answer, parks);
@@ -165,6 +159,7 @@ impl<E: Send + Sync + 'static> Core<E> {
         let mut is_answer = !running.is_going_back();
         loop {
             let (at_hand, wait, base) = (draft.at_hand(), draft.wait(), draft.take_base());
+            let taken = draft.taken();
             let (rejected, effects) = match self.write(running, draft).await {
                 Ok(Turn::Again) => return self.rest(running, wait).await,
                 Ok(turn) => return turn,
@@ -176,6 +171,7 @@ impl<E: Send + Sync + 'static> Core<E> {
                 continue;
             }
             draft = Draft::new(running);
+            draft.remove(taken);
             match (rejected, at_hand) {
                 (Rejected::Cancelled, _) => return self.give_way(running, at_hand).await,
                 (Rejected::Refused(refusal), Some((step, attempt))) if is_answer => {

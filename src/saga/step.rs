@@ -1,17 +1,14 @@
 //! What the author of a saga writes: a [`Step`], what it leaves behind, and how it may fail.
 
-use std::{future::Future, sync::Arc, time::Duration};
+mod cx;
 
-use jiff::Timestamp;
+use std::{future::Future, time::Duration};
+
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::sync::oneshot;
-use uuid::Uuid;
 
-use super::{
-    event::{Signal, State, Wait},
-    wire::{Mouth, Report, wire},
-};
+pub use self::cx::Cx;
+use super::event::Wait;
 
 /// One step of a saga and its compensation.
 ///
@@ -26,10 +23,13 @@ pub trait Step: Send + Sync + 'static {
     const NAME: &'static str;
     /// The saga's label once this step is done, if it changes it.
     const LABEL_DONE: Option<&'static str> = None;
-    /// Whether the step calls nobody: it answers at once, from the journal and its input, and what it does
-    /// is its effects. Such a step is taken in the commit of the step before it: there is no call whose
-    /// intent would have to be durable first.
+    /// The participant that it calls: what [`limits`](super::limits) and a circuit breaker stand before.
+    const PARTICIPANT: Option<&'static str> = None;
+    /// Whether the step calls nobody: it answers at once, from the journal and its input, and what it does is its
+    /// effects. It is taken in the commit of the step before it: there is no intent of a call to be durable first.
     const IS_LOCAL: bool = false;
+    /// Whether there can be anything to take back. The saga goes back past a step of which there cannot.
+    const IS_COMPENSATED: bool = true;
 
     /// What the saga as a whole was started with.
     type Input: Serialize + DeserializeOwned + Send + Sync + 'static;
@@ -41,6 +41,11 @@ pub trait Step: Send + Sync + 'static {
     /// How long to try, and how often.
     fn policy(&self) -> Policy {
         Policy::default()
+    }
+
+    /// Whether this saga's step calls its participant at all.
+    fn calls(&self, _input: &Self::Input) -> bool {
+        true
     }
 
     /// The call out into the world. Cancellation safety: it is dropped when its time is over, which
@@ -60,6 +65,24 @@ pub trait Step: Send + Sync + 'static {
         _output: Option<Self::Output>,
     ) -> impl Future<Output = Result<Done<Value, Self::Effect>, StepError>> + Send {
         async { Ok(Done::new(Value::Null)) }
+    }
+
+    /// What follows in our own tables when a person has told that the step happened, and left this.
+    fn settled(
+        &self,
+        _input: &Self::Input,
+        output: Self::Output,
+    ) -> Done<Self::Output, Self::Effect> {
+        Done::new(output)
+    }
+
+    /// The same of its compensation. An error says what is missing for the books to add up.
+    fn compensation_settled(
+        &self,
+        _input: &Self::Input,
+        output: Value,
+    ) -> Result<Done<Value, Self::Effect>, StepError> {
+        Ok(Done::new(output))
     }
 }
 
@@ -219,76 +242,5 @@ impl Policy {
         let jittered = (capped * (1.0 + self.jitter * spread)).max(0.0);
         let delay = Duration::try_from_secs_f64(jittered).unwrap_or(self.backoff_max);
         delay.max(retry_after.unwrap_or_default())
-    }
-}
-
-/// What an attempt is told about where it stands, and its line back to the engine.
-#[derive(Debug, Clone)]
-pub struct Cx {
-    /// The saga.
-    pub saga_id: Uuid,
-    /// The step's name.
-    pub step: &'static str,
-    /// From 1; rises over retries and takeovers, so it never comes twice for one step.
-    pub attempt: u32,
-    /// The time, by the database's clock.
-    pub now: Timestamp,
-    pub(super) state: Arc<State>,
-    pub(super) mouth: Mouth,
-}
-
-impl Cx {
-    /// A stand-alone context, for calling a participant outside a saga and in tests.
-    pub fn detached(saga_id: Uuid, step: &'static str) -> Self {
-        let state = Arc::new(State::default());
-        Self { saga_id, step, attempt: 1, now: Timestamp::now(), state, mouth: wire().0 }
-    }
-
-    /// The idempotency key: the same for every attempt at this step of this saga.
-    pub fn key(&self) -> String {
-        format!("{}/{}", self.saga_id, self.step)
-    }
-
-    /// What an earlier step left in the journal, typed by the step that left it; `None` when it has
-    /// not been done, or its output does not decode.
-    pub fn output<S: Step>(&self) -> Option<S::Output> {
-        serde_json::from_str(self.state.output(S::NAME)?).ok()
-    }
-
-    /// Whether the time that this step waited for has come.
-    pub fn timed_out(&self) -> bool {
-        self.state.named(self.step).is_some_and(|it| it.is_time_over)
-    }
-
-    /// Until when this step waits, if it has waited and does not for signals alone.
-    pub fn waits_until(&self) -> Option<Timestamp> {
-        let until_ms = self.state.named(self.step)?.wait.as_ref()?.until_ms?;
-        Timestamp::from_millisecond(until_ms).ok()
-    }
-
-    /// The signals of a name that the saga has received so far, in order; also those from before anything
-    /// waited for them.
-    pub fn signals(&self, name: &str) -> impl DoubleEndedIterator<Item = &Signal> {
-        self.state.signals.iter().filter(move |it| it.name == name)
-    }
-
-    /// Tells the engine that the attempt is alive, and how far it has come.
-    pub fn heartbeat(&self, progress: Option<Value>) {
-        self.mouth.tell(Report::Heartbeat(progress));
-    }
-
-    /// Journals that the attempt has reached a point worth a label of its own, and returns once that
-    /// is durable. Cancellation safe; a line already on its way may still be written.
-    pub async fn reached(&self, label: &'static str) {
-        let (journaled, written) = oneshot::channel();
-        self.mouth.tell(Report::Reached { label, journaled });
-        // An error says that nobody listens: the attempt is over, or none of the engine's.
-        let _ = written.await;
-    }
-
-    /// Resolves when the saga is asked to cancel. An attempt that returns early then leaves the
-    /// compensation to the engine; one that does not is dropped after a grace period.
-    pub async fn cancelled(&self) {
-        self.mouth.cancelled().await;
     }
 }

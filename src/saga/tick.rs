@@ -35,13 +35,15 @@ impl<E: Send + Sync + 'static> Core<E> {
     pub(super) async fn tick(self: &Arc<Self>) -> sqlx::Result<()> {
         let (boot_id, ours) = (self.ownership.boot_id(), self.ownership.buckets());
         let horizon = as_ms(self.settings.horizon);
-        let outlook = lease::look(&self.drive, boot_id, &ours, horizon).await?;
+        let outlook =
+            lease::look(&self.drive, boot_id, &ours, horizon, &self.foreign.readable()).await?;
         self.clock.set(outlook.now_ms);
         metrics::gauge!("crema_buckets_owned").set(ours.len() as f64);
         metrics::gauge!("crema_sagas_live").set(self.live.len() as f64);
         metrics::gauge!("crema_orders_parked").set(outlook.parked as f64);
         metrics::gauge!("crema_oldest_due_age_seconds")
             .set(outlook.oldest_due_s.unwrap_or(0.0).max(0.0));
+        self.limits.hear_of(outlook.participants);
         self.reconcile(boot_id, &ours, &outlook).await?;
         self.balance(outlook.replicas.max(1), outlook.ownerless).await?;
         self.load_doubted().await?;
@@ -63,13 +65,14 @@ impl<E: Send + Sync + 'static> Core<E> {
         if !self.live.is_time_to_sweep(self.settings.sweep) {
             return Ok(());
         }
-        let running = load::running_ids(&self.drive, &self.ownership.buckets()).await?;
+        let (ours, readable) = (self.ownership.buckets(), self.foreign.readable());
+        let running = load::running_ids(&self.drive, &ours, &readable).await?;
         for saga_id in self.live.stranded(running) {
             tracing::error!(%saga_id, "nobody drove this saga; it is taken up again");
             metrics::counter!("crema_sagas_stranded_total").increment(1);
             self.live.ask_to_reload(saga_id, Arrival::Missed);
         }
-        Ok(())
+        self.notice_foreign().await
     }
 
     /// Brings what we believe to own in line with the table. The two differ when the answer to a takeover
@@ -131,7 +134,12 @@ impl<E: Send + Sync + 'static> Core<E> {
     /// Stops buckets, lets what is being written be written, then releases them.
     pub(super) async fn hand_over(&self, buckets: &[i16]) -> sqlx::Result<()> {
         self.place_in_all_but(buckets);
+        self.limits.note_who_stands();
         self.live.lose(buckets, self.settings.handover_timeout).await;
+        let stood = self.limits.take_who_stood(buckets, !self.drain.is_cancelled());
+        if let Err(error) = load::suspend_all(&self.drive, &self.ownership.fence(), &stood).await {
+            tracing::warn!(%error, "sagas that waited at a gate count as under way");
+        }
         self.ownership.give_up(buckets);
         lease::release(&self.drive, self.ownership.boot_id(), buckets).await?;
         tracing::info!(buckets = buckets.len(), "handed over buckets");

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -31,6 +32,12 @@ impl<E: Send + Sync + 'static> Running<E> {
         self.due.map(|it| it.saturating_duration_since(Instant::now())).filter(|it| !it.is_zero())
     }
 
+    /// Whether an attempt that ends now may do so because of us, and not of whom it called.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let is_over = || self.until_deadline().is_some_and(|it| it.is_zero());
+        self.presence.live.has_cancel() || is_over()
+    }
+
     /// How long it is until the time is over that the saga has as a whole, if that counts now.
     pub(super) fn until_deadline(&self) -> Option<Duration> {
         let state = &self.state;
@@ -43,13 +50,12 @@ impl<E: Send + Sync + 'static> Running<E> {
     }
 }
 
-/// When the time is over that a saga has as a whole: counted from its id, which tells when it was placed.
+/// When the time is over that a saga has as a whole, in milliseconds since 1970. It started when its id says (RFC 9562,
+/// UUIDv7).
 pub(super) fn deadline_ms<E>(plan: &Plan<E>, saga_id: Uuid, input: &Input) -> Option<i64> {
-    let deadline = plan.deadline.as_ref()?(input)?;
-    let (seconds, nanos) = saga_id.get_timestamp()?.to_unix();
-    let started_ms =
-        i64::try_from(seconds).ok()?.checked_mul(1_000)? + i64::from(nanos / 1_000_000);
-    started_ms.checked_add(as_ms(deadline))
+    let started_ms = i64::try_from(saga_id.as_u128() >> 80).ok()?;
+    let started = Timestamp::from_millisecond(started_ms).ok()?;
+    Some(plan.deadline.as_ref()?(input, started)?.as_millisecond())
 }
 
 impl<E: Send + Sync + 'static> Core<E> {

@@ -109,7 +109,7 @@ impl Shop {
             self.engine.dry_cancel(&mut transaction, order_id, by, reason).await?;
         let answer = match (is_under_way(verdict), past.zip(extra)) {
             (Err(refused), _) => Err(refused),
-            (Ok(_), None) => Err(ShopError::NotFound("order")),
+            (Ok(_), None) => Err(self.absent(order_id).await),
             (Ok(_), Some((past, extra))) => {
                 self.cancelled(&mut transaction, &past, &extra, by).await
             }

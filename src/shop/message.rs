@@ -12,13 +12,16 @@ pub struct End<'a> {
     pub status: &'static str,
     /// Why it did not complete, in a stable code.
     pub reason: Option<&'a str>,
+    /// What whoever cancelled it gave as the reason.
+    pub words: Option<&'a str>,
     /// What went back, in minor units and ISO 4217, if anything did: not always the order's total.
     pub returned: Option<(i64, &'a str)>,
 }
 
 impl End<'_> {
     /// The good end.
-    pub const COMPLETED: Self = Self { status: "COMPLETED", reason: None, returned: None };
+    pub const COMPLETED: Self =
+        Self { status: "COMPLETED", reason: None, words: None, returned: None };
 }
 
 /// The notice of an order's end. Its id is the same whenever it is made, so that whoever receives it twice
@@ -33,6 +36,7 @@ pub fn notice(order_id: Uuid, order: &Order, end: End<'_>) -> Notice {
             "customer_id": order.customer_id,
             "status": status,
             "reason": end.reason,
+            "reason_given": end.words,
             "text": text(order, end),
             "pickup_code": (status == "COMPLETED").then_some(&order.pickup_code),
             "total": order.total,
@@ -49,7 +53,8 @@ pub fn notice(order_id: Uuid, order: &Order, end: End<'_>) -> Notice {
 
 /// What happened, whether money was returned, and the pickup code where there is one.
 fn text(order: &Order, end: End<'_>) -> String {
-    let why = why(end.reason);
+    let words = end.words.map(|it| format!(" ({it})")).unwrap_or_default();
+    let why = format!("{}{words}", why(end.reason));
     let was_cancelled = end.reason.is_some_and(|it| it.starts_with("cancelled_"));
     let what = match end.status {
         "COMPLETED" => {
@@ -77,6 +82,7 @@ fn why(reason: Option<&str>) -> &str {
         Some("cancelled_by_customer") => "you asked for it",
         Some("cancelled_by_shop") => "the shop had to",
         Some("timed_out") => "it took too long",
+        Some("not_approved") => "the shop could not confirm it",
         _ => "something went wrong",
     }
 }
@@ -93,7 +99,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_words_of_its_own() {
-        const REASONS: [&str; 8] = [
+        const REASONS: [&str; 9] = [
             "payment_declined",
             "payment_refused",
             "payment_unavailable",
@@ -102,6 +108,7 @@ mod tests {
             "cancelled_by_customer",
             "cancelled_by_shop",
             "timed_out",
+            "not_approved",
         ];
         let words: std::collections::HashSet<&str> =
             REASONS.into_iter().map(|it| why(Some(it))).chain([why(None)]).collect();

@@ -2,9 +2,11 @@
 //!
 //! What one can ask of the shop: [`place`](Shop::place), [`find`](Shop::find), [`list`](Shop::list),
 //! [`cancel`](Shop::cancel), [`collect`](Shop::collect), and the counter's own business (menu, stock, mode). How an
-//! order stood at any moment is [`past`]; what placing or cancelling would do is [`dry_run`].
+//! order stood at any moment is [`past`]; what placing or cancelling would do is [`dry_run`]; orders that are placed
+//! again and again are [`standing`].
 
 pub mod books;
+pub mod calendar;
 mod card;
 pub mod dry_run;
 mod in_flight;
@@ -15,6 +17,7 @@ pub mod notices;
 pub mod order;
 mod outbox;
 pub mod participant;
+pub mod participants;
 pub mod past;
 pub mod payments;
 mod place;
@@ -22,7 +25,11 @@ pub mod pull;
 mod query;
 pub mod queues;
 pub mod rehearse;
+mod requests;
 pub mod saga;
+pub mod schedule;
+pub mod standing;
+mod ticks;
 pub mod view;
 pub mod why;
 
@@ -53,7 +60,7 @@ pub use self::{
 };
 use crate::{
     config::limits::DRY_RUNS_AT_ONCE,
-    saga::{Engine, EngineBuilder, EngineSettings, history::HistoryError},
+    saga::{Engine, EngineBuilder, EngineError, EngineSettings, history::HistoryError},
 };
 
 /// How often the months ahead are made ready. Two are, so that this may fail for weeks.
@@ -73,6 +80,7 @@ pub struct Shop {
     code_length: AtomicUsize,
     in_flight: Arc<InFlight>,
     notices_due: Arc<Notify>,
+    schedules_changed: Notify,
     tasks: TaskTracker,
     halt: CancellationToken,
     dry_runs: Semaphore,
@@ -158,6 +166,27 @@ pub enum ShopError {
     /// Not ready, or not to be collected at all.
     #[error("the order is {0}: there is nothing to collect")]
     NotCollectable(String),
+    /// It has ended.
+    #[error("the order has ended: it is {0}")]
+    OrderClosed(String),
+    /// It has received more signals than an order takes.
+    #[error("the order has received as many signals as an order takes")]
+    TooManySignals,
+    /// The signal has a route of its own.
+    #[error("the signal `{0}` has a route of its own")]
+    SignalReserved(String),
+    /// It does not wait for its time any more, or for some seconds only.
+    #[error("the order has been begun, or is about to be: it cannot be moved any more")]
+    AlreadyStarted,
+    /// It was changed since it was read.
+    #[error("the order was changed since it was read")]
+    VersionChanged,
+    /// The link was used, or nobody is asked any more.
+    #[error("this was decided before, or its time is over")]
+    AlreadyDecided,
+    /// What is told of a parked step is not what it would have left.
+    #[error("{0}")]
+    SettlementUnfit(String),
     /// It was collected before.
     #[error("the order was collected before")]
     AlreadyCollected,
@@ -176,6 +205,15 @@ pub enum ShopError {
     /// The task has ended otherwise.
     #[error("the task has ended otherwise already")]
     TaskDone,
+    /// What is to be a cron expression is none, or has no day that ever comes.
+    #[error("the cron expression cannot be used: {0}")]
+    CronInvalid(String),
+    /// There is no time zone of this name.
+    #[error("there is no time zone `{0}`")]
+    TimeZoneUnknown(String),
+    /// There are as many schedules as there may be.
+    #[error("there are as many schedules as there may be; delete one")]
+    TooManySchedules,
     /// A journal that does not add up.
     #[error("the order's journal cannot be read")]
     Journal(#[from] HistoryError),
@@ -185,8 +223,9 @@ pub enum ShopError {
 }
 
 impl Shop {
-    /// Opens the shop: reads the menu, starts the engine.
-    pub async fn open(opening: Opening) -> sqlx::Result<Arc<Self>> {
+    /// Opens the shop: reads the menu, starts the engine. Refused when orders are open of versions that are not
+    /// registered, unless the engine's settings allow it.
+    pub async fn open(opening: Opening) -> Result<Arc<Self>, EngineError> {
         let Opening { options, pools, participants, rehearsed, policies, pull, engine } = opening;
         let menu = MenuCache::default();
         menu.refresh(&pools.read).await?;
@@ -194,7 +233,7 @@ impl Shop {
         let notices_due = Arc::new(Notify::new());
         let engine = EngineBuilder::new(options, pools.drive, books::apply)
             .settings(engine)
-            .register(saga::order_saga(participants.clone(), policies, notices_due.clone()))
+            .definitions(saga::definitions(participants.clone(), policies, notices_due.clone()))
             .start()
             .await?;
         let (tasks, halt) = (TaskTracker::new(), CancellationToken::new());
@@ -211,6 +250,7 @@ impl Shop {
             code_length: AtomicUsize::new(place::CODE_LENGTH_MIN),
             in_flight: Arc::default(),
             notices_due,
+            schedules_changed: Notify::new(),
             tasks,
             halt,
             dry_runs: Semaphore::new(DRY_RUNS_AT_ONCE),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,6 +14,8 @@ pub const ITEMS_MAX: usize = 50;
 pub const QUANTITY_MAX: i64 = 100;
 /// Characters of an id that a client chooses.
 pub const NAME_CHARS_MAX: usize = 128;
+/// How far ahead an order can be placed.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(24 * 60);
 /// Characters of a note.
 pub const NOTE_CHARS_MAX: usize = 200;
 /// Attributes of one order at most.
@@ -43,6 +46,14 @@ pub struct NewOrder {
     #[schema(minimum = 1, maximum = 9)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i16>,
+    /// A pre-order: when it is to be ready. It is begun some minutes before; until then it can be moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub pickup_at: Option<Timestamp>,
+    /// Until when it is worth having: an order that is not ready by then is given up and its money returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ready_by: Option<Timestamp>,
     /// Anything the caller wants to find the order by. `rehearse.*` are the rehearsal's moods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
@@ -116,6 +127,12 @@ pub struct Order {
     pub method_token: String,
     /// How the customer hears of it.
     pub channel: Channel,
+    /// When it is to be ready, of a pre-order, as it was placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pickup_at: Option<Timestamp>,
+    /// Until when it is worth having.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_by: Option<Timestamp>,
     /// The endpoint that the notice goes to, by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify_to: Option<String>,
@@ -182,6 +199,9 @@ pub enum Malformed {
         /// The most.
         max: i64,
     },
+    /// A time that nobody can keep.
+    #[error("{0} must be {1}")]
+    Time(&'static str, &'static str),
     /// A card number where none may be. The number itself is not repeated.
     #[error("{0} looks like a card number; send the provider's token instead")]
     CardNumber(String),
@@ -191,6 +211,20 @@ pub enum Malformed {
     /// A mood for a participant that is real.
     #[error("{0} is for rehearsals, and this shop's participants are real")]
     RehearsalOnly(String),
+}
+
+impl Malformed {
+    /// The same, of an order that is a member of something else.
+    pub fn inside(self, member: &str) -> Self {
+        match self {
+            Self::Field(pointer, must) => Self::Field(member.to_owned() + &pointer, must),
+            Self::Quantity { pointer, max } => {
+                Self::Quantity { pointer: member.to_owned() + &pointer, max }
+            }
+            Self::CardNumber(pointer) => Self::CardNumber(member.to_owned() + &pointer),
+            other => other,
+        }
+    }
 }
 
 /// The moods of the rehearsal, by what they are for.
@@ -248,6 +282,27 @@ impl NewOrder {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses times that are over, too far ahead, or that exclude each other.
+pub fn check_times(
+    now: Timestamp,
+    pickup_at: Option<Timestamp>,
+    ready_by: Option<Timestamp>,
+) -> Result<(), Malformed> {
+    let ahead = |it: Timestamp| it > now && it.duration_since(now) <= AHEAD_MAX;
+    if pickup_at.is_some_and(|it| !ahead(it)) {
+        return Err(Malformed::Time("/pickup_at", "ahead, by 60 days at most"));
+    }
+    if ready_by.is_some_and(|it| !ahead(it)) {
+        return Err(Malformed::Time("/ready_by", "ahead, by 60 days at most"));
+    }
+    match pickup_at.zip(ready_by) {
+        Some((pickup_at, ready_by)) if ready_by < pickup_at => {
+            Err(Malformed::Time("/ready_by", "no earlier than pickup_at"))
+        }
+        _ => Ok(()),
     }
 }
 

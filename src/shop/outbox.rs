@@ -5,7 +5,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{Shop, books::outbox, participant::Call};
+use super::{
+    Shop,
+    books::outbox,
+    order::Order,
+    participant::Call,
+    saga::{NOTIFIER, calls_notifier},
+};
 use crate::saga::{Policy, StepError};
 
 /// How often the outbox is looked at when no notice is known to be due: for what another replica left.
@@ -17,6 +23,9 @@ const LOOK_SOON: Duration = Duration::from_millis(250);
 const AT_ONCE: i64 = 64;
 /// How long a notice is held back while it is being sent: longer than any send takes.
 const HOLD_S: f64 = 60.0;
+/// How long a notice waits until the notifier may be called, before it is due again: with the time of the send
+/// it is less than it is held back for.
+const WAIT_MAX: Duration = Duration::from_secs(20);
 /// Attempts at one notice; then it is given up, and listed.
 const ATTEMPTS_MAX: i32 = 12;
 
@@ -64,6 +73,23 @@ impl Shop {
         noted.map(|()| any)
     }
 
+    /// Sends a notice once the notifier may be called. `None`: it may not be for long, and nothing was sent.
+    async fn send_out(
+        &self,
+        order: &Order,
+        call: Call<'_>,
+        body: &str,
+    ) -> Result<Option<()>, StepError> {
+        if !calls_notifier(order) {
+            return self.participants.notices.send(order, call, body).await.map(Some);
+        }
+        let pass = self.engine.go_out(NOTIFIER, call.order_id, WAIT_MAX).await;
+        let Some(mut pass) = pass else { return Ok(None) };
+        let sent = self.participants.notices.send(order, call, body).await;
+        pass.ended(&sent, false);
+        sent.map(Some)
+    }
+
     async fn send_one(&self, due: &outbox::Due, stop: &CancellationToken) -> sqlx::Result<()> {
         // Where it goes, and in what mood, stands in the order.
         let sent = match self.order(due.order_id).await? {
@@ -73,7 +99,7 @@ impl Shop {
                 let call = Call { key, order_id: due.order_id, rehearse };
                 tokio::select! {
                     biased;
-                    sent = self.participants.notices.send(&order, call, &due.body) => sent,
+                    sent = self.send_out(&order, call, &due.body) => sent,
                     () = stop.cancelled() => {
                         return outbox::put_back(&self.write, due.bucket, &due.message_id).await;
                     }
@@ -81,7 +107,8 @@ impl Shop {
             }
         };
         match sent {
-            Ok(()) => outbox::sent(&self.write, due.bucket, &due.message_id).await,
+            Ok(None) => outbox::put_back(&self.write, due.bucket, &due.message_id).await,
+            Ok(Some(())) => outbox::sent(&self.write, due.bucket, &due.message_id).await,
             Err(error) => {
                 let attempt = due.attempts + 1;
                 let last = attempt >= ATTEMPTS_MAX || matches!(error, StepError::Refused { .. });

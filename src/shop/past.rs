@@ -101,7 +101,7 @@ impl Shop {
         moments: [Moment; N],
     ) -> Result<[PastOrder; N], ShopError> {
         let past = self.engine.past(&self.read, order_id).await?;
-        let past = past.ok_or(ShopError::NotFound("order"))?;
+        let Some(past) = past else { return Err(self.absent(order_id).await) };
         let beside = orders::extras(&self.read, &[order_id]).await?.pop();
         let collected_at = beside.and_then(|it| it.collected_at);
         let of = |moment| past_order(past.at(moment)?, collected_at);
@@ -115,7 +115,7 @@ impl Shop {
         let mut lines = Vec::new();
         let each = |line: &JournalLine, fold: &Fold| lines.push(replay_line(line, fold));
         let replay = self.engine.replay(&mut snapshot, order_id, each).await?;
-        let replay = replay.ok_or(ShopError::NotFound("order"))?;
+        let Some(replay) = replay else { return Err(self.absent(order_id).await) };
         let mut differences = replay.differences;
         // An input that cannot be read is a difference already: the line's.
         if let Ok(order) = serde_json::from_str::<Order>(&replay.input) {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use jiff::Timestamp;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -12,7 +13,7 @@ use super::{
     Shop, ShopError,
     books::{Effect, Placing, orders, refusal},
     dry_run::StockChange,
-    order::{NewOrder, Order},
+    order::{NewOrder, Order, check_times},
     saga::ORDER_SAGA,
     view::OrderView,
 };
@@ -101,6 +102,7 @@ impl Shop {
         // Whatever an endpoint is, it is no stand-in.
         let is_real =
             |of: &str| self.rehearsed.is_real(of) || (of == "notification" && to.is_some());
+        check_times(Timestamp::now(), new.pickup_at, new.ready_by)?;
         Ok(new.check(|of| is_real(of))?)
     }
 
@@ -136,6 +138,8 @@ impl Shop {
                 method_token: new.payment.method_token.clone(),
                 channel: new.notify.as_ref().map(|it| it.channel).unwrap_or_default(),
                 notify_to: to.clone(),
+                pickup_at: new.pickup_at,
+                ready_by: new.ready_by,
                 attributes: new.attributes.clone(),
                 priority: new.priority,
                 rehearsal: self.rehearsed.any(),

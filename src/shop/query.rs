@@ -52,17 +52,24 @@ pub struct Page {
 impl Shop {
     /// An order as it stands.
     pub async fn find(&self, order_id: Uuid) -> Result<OrderView, ShopError> {
-        self.views(&[order_id]).await?.pop().ok_or(ShopError::NotFound("order"))
+        self.views(&[order_id]).await?.pop().ok_or(ShopError::NotFound("order"))?
+    }
+
+    /// Why an order is not shown of which the engine has nothing to show: it is not there, or of a version that this
+    /// replica does not know.
+    pub(super) async fn absent(&self, order_id: Uuid) -> ShopError {
+        self.find(order_id).await.err().unwrap_or(ShopError::NotFound("order"))
     }
 
     /// Why an order stands where it does.
     pub async fn why(&self, order_id: Uuid) -> Result<Why, ShopError> {
         let order = self.find(order_id).await?;
+        let held_up = self.held_up(&order).await?;
         let awaited = match order.is_closed() {
             true => Vec::new(),
             false => self.awaited(order_id).await?,
         };
-        Ok(Why::of(&order, &self.policies, &awaited))
+        Ok(Why::of(&order, &self.policies, held_up.as_ref(), &awaited))
     }
 
     /// The status of an order, and whether that is final: one statement, for those who only wait.
@@ -72,14 +79,12 @@ impl Shop {
         Ok((row.label, row.closed_status.is_some()))
     }
 
-    async fn views(&self, ids: &[Uuid]) -> Result<Vec<OrderView>, ShopError> {
+    async fn views(&self, ids: &[Uuid]) -> Result<Vec<Result<OrderView, ShopError>>, ShopError> {
         let sagas = self.engine.views(&self.read, ids).await?;
         let extras = orders::extras(&self.read, ids).await?;
         let extras: HashMap<Uuid, orders::Extra> =
             extras.into_iter().map(|it| (it.order_id, it)).collect();
-        let mut views = Vec::with_capacity(sagas.len());
-        for saga in sagas {
-            let saga: SagaView = saga?;
+        let view = |saga: SagaView| {
             let id = saga.row.saga_id;
             let (Ok(order), Some(extra)) =
                 (serde_json::from_str::<Order>(&saga.input), extras.get(&id))
@@ -87,9 +92,9 @@ impl Shop {
                 return Err(ShopError::NotFound("order"));
             };
             let progress = self.engine.progress(id);
-            views.push(OrderView::of(saga, order, extra, progress.as_ref()));
-        }
-        Ok(views)
+            Ok(OrderView::of(saga, order, extra, progress.as_ref()))
+        };
+        Ok(sagas.into_iter().map(|saga| view(saga?)).collect())
     }
 
     /// What an order's saga was started with.
@@ -114,7 +119,18 @@ impl Shop {
         let mut ids = list::page(&self.read, &wanted).await?;
         let next = (ids.len() > filter.limit).then(|| ids.truncate(filter.limit));
         let next = next.and_then(|()| ids.last().copied());
-        Ok(Page { orders: self.views(&ids).await?, next })
+        let mut orders = Vec::with_capacity(ids.len());
+        for view in self.views(&ids).await? {
+            match view {
+                Ok(order) => orders.push(order),
+                // One order of a newer release must not hide the others.
+                Err(ShopError::Journal(error)) if error.is_of_another_release() => {
+                    tracing::warn!(%error, "a list leaves out an order of another release");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Page { orders, next })
     }
 
     /// Requests the cancellation. True when it was accepted now or before and is under way; false when

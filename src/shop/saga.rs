@@ -1,5 +1,6 @@
 //! The order saga: the list, and how it ends. Its steps stand in the same order.
 
+mod go_ahead;
 mod steps;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -7,7 +8,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-pub use self::steps::{Deducted, Inventory, Notification, Payment, Preparation};
+pub use self::{
+    go_ahead::{
+        APPROVAL_SIGNAL, Decision, GoAhead, GoAheadPolicy, Moved, PICKUP_SIGNAL, RESERVED_SIGNALS,
+        WentAhead, pickup_at,
+    },
+    steps::{Deducted, Inventory, Notification, Payment, Preparation},
+};
 use super::{
     books::{Effect, Notice},
     kitchen::Kitchen,
@@ -18,11 +25,21 @@ use super::{
     payments::Payments,
 };
 use crate::saga::{
-    Close, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED, event::Progress,
+    Close, Definitions, Ending, Lane, Policy, Saga, Step, StepError, decide::CANCELLED,
+    event::Progress,
 };
 
-/// The definition's name and version: what an order is pinned to.
-pub const ORDER_SAGA: (&str, i32) = ("order", 1);
+/// The definition's name and its newest version: what a new order is pinned to.
+pub const ORDER_SAGA: (&str, i32) = ("order", 2);
+
+/// The name of the participant that customers are told by.
+pub(super) const NOTIFIER: &str = "notifier";
+
+/// Whether a notice goes to the notifier: what is only logged calls nobody, and an endpoint with a name of its own
+/// is another service.
+pub(super) fn calls_notifier(order: &Order) -> bool {
+    order.channel == Channel::Webhook && order.notify_to.is_none()
+}
 
 /// The services an order needs.
 #[derive(Debug, Clone)]
@@ -67,6 +84,8 @@ impl Notices {
 /// The policies of the order saga's steps.
 #[derive(Debug, Clone, Copy)]
 pub struct Policies {
+    /// What an order may have to wait for before it is made.
+    pub go_ahead: GoAheadPolicy,
     /// Captures and refunds.
     pub payment: Policy,
     /// Tickets.
@@ -85,29 +104,57 @@ impl Default for Policies {
         let preparation = Policy { start_to_close: minutes(15), heartbeat: silence, ..payment };
         let notification =
             Policy { start_to_close: Duration::from_secs(10), attempts_max: 5, ..payment };
-        Self { payment, preparation, notification }
+        Self { go_ahead: GoAheadPolicy::default(), payment, preparation, notification }
     }
 }
 
-/// The order saga, version 1. `notices_due` is told of every notice that a closing commit will hold.
-pub fn order_saga(
+/// Every version of the order saga that orders may be pinned to.
+pub fn definitions(
     participants: Participants,
     policies: Policies,
     notices_due: Arc<Notify>,
+) -> Definitions<Effect> {
+    let first = first(participants.clone(), policies, notices_due.clone());
+    Definitions::default().register(first).register(order_saga(participants, policies, notices_due))
+}
+
+/// Version 1: what is paid is made at once. Orders of it are finished as they were begun.
+fn first(
+    Participants { payments, kitchen, notices }: Participants,
+    policies: Policies,
+    notices_due: Arc<Notify>,
 ) -> Saga<Order, Effect> {
-    let Participants { payments, kitchen, notices } = participants;
-    let closing = move |order: &Order, ending: &Ending<'_>| {
+    Saga::new(ORDER_SAGA.0, 1, "PENDING", told(notices_due))
+        .step(Payment { payments, policy: policies.payment })
+        .step(Preparation { kitchen, policy: policies.preparation })
+        .pivot(Inventory)
+        .best_effort(Notification { notices, policy: policies.notification })
+}
+
+/// The order saga, version 2: what is paid may have to wait before it is made, and an order may be worth
+/// having until some time only. `notices_due` is told of every notice that a closing commit will hold.
+pub fn order_saga(
+    Participants { payments, kitchen, notices }: Participants,
+    policies: Policies,
+    notices_due: Arc<Notify>,
+) -> Saga<Order, Effect> {
+    Saga::new(ORDER_SAGA.0, ORDER_SAGA.1, "PENDING", told(notices_due))
+        .deadline(|order: &Order, _| order.ready_by)
+        .step(Payment { payments, policy: policies.payment })
+        .step(GoAhead { policy: policies.go_ahead })
+        .step(Preparation { kitchen, policy: policies.preparation })
+        .pivot(Inventory)
+        .best_effort(Notification { notices, policy: policies.notification })
+}
+
+fn told(notices_due: Arc<Notify>) -> impl Fn(&Order, &Ending<'_>) -> Close<Effect> + Send + Sync {
+    move |order, ending| {
         let close = closing(order, ending);
         if close.status != "COMPLETED" {
             notices_due.notify_one();
         }
         close
-    };
-    Saga::new(ORDER_SAGA.0, ORDER_SAGA.1, "PENDING", closing)
-        .step(Payment { payments, policy: policies.payment })
-        .step(Preparation { kitchen, policy: policies.preparation })
-        .pivot(Inventory)
-        .best_effort(Notification { notices, policy: policies.notification })
+    }
 }
 
 /// The end of an order: REFUNDED when money had been captured, else CANCELLED or FAILED by the cause. The
@@ -127,7 +174,8 @@ fn closing(order: &Order, ending: &Ending<'_>) -> Close<Effect> {
         (false, _) => "FAILED",
     };
     let returned = refunded.map(|it| (it, currency));
-    let end = End { status, reason: Some(&reason), returned };
+    let words = ending.cancel_reason.filter(|_| cause == CANCELLED);
+    let end = End { status, reason: Some(&reason), words, returned };
     let effects = vec![
         Effect::Release { needs: order.needs.clone(), pickup_code: order.pickup_code.clone() },
         Effect::Notice(message::notice(ending.saga_id, order, end)),
@@ -153,6 +201,8 @@ fn reason(cause: &str, cancelled_by: Option<&str>) -> String {
         (other, _) if other.starts_with("payment_") => "payment_refused",
         (other, _) if other.starts_with("preparation_") => "preparation_failed",
         (other, _) if other.starts_with("inventory_") => "inventory_failed",
+        ("approval_refused", _) => "not_approved",
+        ("approval_timed_out", _) => "not_approved",
         (other, _) => other,
     };
     code.to_owned()

@@ -11,8 +11,13 @@ use uuid::Uuid;
 use super::{
     books::orders::Extra,
     order::{Order, OrderLine},
+    saga::{GoAhead, PICKUP_SIGNAL, pickup_at},
 };
-use crate::saga::history::{CompensationView, SagaView, StepStatus, StepView};
+use crate::saga::{
+    Step, Wait,
+    event::Paused,
+    history::{CompensationView, SagaView, StepStatus, StepView},
+};
 
 /// An order on the wire. Fields may be added; these keep name and meaning.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -45,6 +50,17 @@ pub struct OrderView {
     pub currency: String,
     /// Minor units.
     pub total: i64,
+    /// When it is to be ready, of a pre-order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub pickup_at: Option<Timestamp>,
+    /// Until when it is worth having.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ready_by: Option<Timestamp>,
+    /// Who paused it, while it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<PausedOut>,
     /// What was taken and returned, by our books.
     pub money: MoneyView,
     /// What it can be found by.
@@ -78,7 +94,7 @@ pub struct MoneyView {
 /// One step of an order's saga.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct StepOut {
-    /// `payment`, `preparation`, `inventory` or `notification`.
+    /// `payment`, `go_ahead`, `preparation`, `inventory` or `notification`.
     #[schema(example = "payment")]
     pub name: &'static str,
     /// Where it stands.
@@ -97,6 +113,9 @@ pub struct StepOut {
     /// When it is tried again.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_attempt_at: Option<Timestamp>,
+    /// What it waits for, while it is suspended for a time, a signal or a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<WaitOut>,
     /// How far the running attempt has come, where the replica that runs it is asked.
     #[schema(value_type = Option<Object>)]
     pub progress: Option<Value>,
@@ -120,6 +139,44 @@ pub struct CompensationOut {
     pub next_attempt_at: Option<Timestamp>,
 }
 
+/// What a step waits for.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct WaitOut {
+    /// In words.
+    #[schema(example = "for the time to begin")]
+    pub what: String,
+    /// Until when; null when only a signal ends it.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// The signals that end it.
+    pub signals: Vec<String>,
+}
+
+impl WaitOut {
+    fn of(wait: Wait, until: Option<Timestamp>) -> Self {
+        Self { what: wait.what, until, signals: wait.signals }
+    }
+}
+
+/// A pause.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct PausedOut {
+    /// Who paused it.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+impl PausedOut {
+    fn of(paused: Paused) -> Self {
+        let at = Timestamp::from_millisecond(paused.at_ms).unwrap_or_default();
+        Self { by: paused.by, reason: paused.reason, at }
+    }
+}
+
 /// When an order was placed: the time in its id (RFC 9562, UUIDv7: milliseconds in the first 48 bits).
 pub fn placed_at(order_id: Uuid) -> Timestamp {
     let millis = order_id.as_u128() >> 80;
@@ -134,7 +191,7 @@ pub const GRAPH: [&str; 5] = ["PENDING", "PAID", "PREPARING", "READY", "COMPLETE
 /// The ends that follow no particular status.
 pub const OTHER_ENDS: [&str; 3] = ["FAILED", "CANCELLED", "REFUNDED"];
 
-const STEPS: [&str; 4] = ["payment", "preparation", "inventory", "notification"];
+const STEPS: [&str; 5] = ["payment", "go_ahead", "preparation", "inventory", "notification"];
 
 impl OrderView {
     /// An order at the moment it was accepted. The same for ever, so a repeated request gets the answer
@@ -149,6 +206,7 @@ impl OrderView {
             ended_at: None,
             last_error: None,
             next_attempt_at: None,
+            waits_for: None,
             progress: None,
             compensation: None,
         });
@@ -165,6 +223,9 @@ impl OrderView {
             items: order.items.clone(),
             currency: order.currency.clone(),
             total: order.total,
+            pickup_at: order.pickup_at,
+            ready_by: order.ready_by,
+            paused: None,
             money: MoneyView::default(),
             attributes: order.attributes.clone(),
             rehearsal: order.rehearsal,
@@ -195,12 +256,25 @@ impl OrderView {
         if !is_closed && !row.past_pivot && !row.cancel_requested {
             actions.push("cancel");
         }
-        if row.attention.is_some() || row.wake_at.is_some() {
+        let waits = saga.steps.iter().find(|it| it.wait.is_some());
+        let is_retried = waits.is_none() && saga.paused.is_none();
+        if is_retried && (row.attention.is_some() || row.wake_at.is_some()) {
             actions.push("retry");
+        }
+        if row.attention.is_some() && is_retried {
+            actions.push("resolve");
+        }
+        if !is_closed {
+            actions.push(if saga.paused.is_some() { "resume" } else { "pause" });
+        }
+        if waits.is_some_and(|it| it.name == GoAhead::NAME) {
+            actions.push("move");
         }
         if collected_at.is_none() && is_collectable(&row.label) {
             actions.push("collect");
         }
+        let moved = saga.signals.iter().filter(|it| it.name == PICKUP_SIGNAL);
+        let pickup_at = pickup_at(moved.map(|it| it.data.get()), &order);
         let updated_at = row.updated_at.to_jiff();
         Self {
             id: row.saga_id,
@@ -215,6 +289,9 @@ impl OrderView {
             items: order.items,
             currency: order.currency,
             total: order.total,
+            pickup_at,
+            ready_by: order.ready_by,
+            paused: saga.paused.map(PausedOut::of),
             money: MoneyView { captured: extra.captured, refunded: extra.refunded },
             attributes: order.attributes,
             rehearsal: order.rehearsal,
@@ -246,7 +323,8 @@ fn step_out(step: StepView, progress: Option<&Value>) -> StepOut {
         started_at: step.started_at,
         ended_at: step.ended_at,
         last_error: step.last_error,
-        next_attempt_at: step.next_attempt_at,
+        next_attempt_at: step.next_attempt_at.filter(|_| step.wait.is_none()),
+        waits_for: step.wait.map(|it| WaitOut::of(it, step.next_attempt_at)),
         progress: progress.filter(|_| is_running).cloned(),
         compensation: step.compensation.map(|it: CompensationView| CompensationOut {
             state: it.status,

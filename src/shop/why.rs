@@ -4,6 +4,7 @@
 //! is what the order says of itself, put together: what is waited for, since when, what was tried, what
 //! happens next and when, and who can change it. It is never empty.
 
+mod held;
 mod pulled;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use self::held::HeldUp;
 use self::{
-    pulled::{is_pulled, pulled},
+    pulled::{is_pulled, pulled, whether_to_cancel},
     words::{Task, capitalised, cause, ended, quoted, second, task, undoing},
 };
 use super::{
@@ -55,6 +57,12 @@ pub enum WaitsFor {
     NextAttempt,
     /// A worker has to ask for it, or to make it.
     Worker,
+    /// As many calls of its participant are in flight as may be.
+    Slot,
+    /// As many calls of its participant have gone out as may a second.
+    Rate,
+    /// Its participant does not answer, so that it is not called.
+    Circuit,
     /// A person has to look; attempts may go on meanwhile.
     Person,
     /// The customer has to collect it.
@@ -74,23 +82,36 @@ fn attempts_max(policies: &Policies, step: &str) -> Option<u32> {
 }
 
 impl Why {
-    /// Why this order stands where it does.
-    ///
-    /// `awaited` are the tickets that workers pull and that are still open.
-    pub fn of(order: &OrderView, policies: &Policies, awaited: &[Awaited]) -> Self {
+    /// Why this order stands where it does, what keeps its step at hand from being called, if that is so, and which
+    /// tickets are open that workers pull.
+    pub fn of(
+        order: &OrderView,
+        policies: &Policies,
+        held_up: Option<&HeldUp>,
+        awaited: &[Awaited],
+    ) -> Self {
         let (sentence, waits_for, since, next_at) = if let Some(closed_at) = order.closed_at {
             let waits = ends(order);
             (ended(order, closed_at), waits, closed_at, None)
         } else if let Some((step, undo)) = compensating(order) {
-            let (waits, next_at) = rests(order, undo.state, undo.next_attempt_at);
-            (going_back(order, step, undo), waits, order.updated_at, next_at)
+            let held_up = held_up.filter(|_| undo.state == StepStatus::Running);
+            let (waits, next_at) = held_up.map_or_else(
+                || rests(order, undo.state, undo.next_attempt_at),
+                |it| (it.waits_for(), it.next_at()),
+            );
+            (going_back(order, step, undo, held_up), waits, order.updated_at, next_at)
         } else if let Some(step) = at_hand(order).filter(|it| is_pulled(order, it, awaited)) {
             let since = step.started_at.unwrap_or(order.updated_at);
             (pulled(order, step, awaited), WaitsFor::Worker, since, step.next_attempt_at)
         } else if let Some(step) = at_hand(order) {
-            let (waits, next_at) = rests(order, step.state, step.next_attempt_at);
+            let held_up = held_up.filter(|_| step.state == StepStatus::Running);
+            let (waits, next_at) = held_up.map_or_else(
+                || rests(order, step.state, step.next_attempt_at),
+                |it| (it.waits_for(), it.next_at()),
+            );
             let since = step.started_at.unwrap_or(order.updated_at);
-            (going_on(order, step, attempts_max(policies, step.name)), waits, since, next_at)
+            let max = attempts_max(policies, step.name);
+            (going_on(order, step, max, held_up), waits, since, next_at)
         } else {
             let sentence = format!(
                 "Every step is behind, and the end is being written down since {}.",
@@ -129,6 +150,17 @@ fn rests(
     }
 }
 
+/// The step that is being executed or compensated, or is about to be.
+pub(super) fn running_step(order: &OrderView) -> Option<&'static str> {
+    if order.closed_at.is_some() {
+        return None;
+    }
+    if let Some((step, undo)) = compensating(order) {
+        return (undo.state == StepStatus::Running).then_some(step.name);
+    }
+    at_hand(order).filter(|it| it.state == StepStatus::Running).map(|it| it.name)
+}
+
 /// The step at hand while the order goes forward.
 fn at_hand(order: &OrderView) -> Option<&StepOut> {
     let is_open = |it: &&StepOut| matches!(it.state, StepStatus::Running | StepStatus::Waiting);
@@ -144,12 +176,20 @@ fn compensating(order: &OrderView) -> Option<(&StepOut, &CompensationOut)> {
     Some((step, step.compensation.as_ref()?))
 }
 
-fn going_on(order: &OrderView, step: &StepOut, max: Option<u32>) -> String {
+fn going_on(
+    order: &OrderView,
+    step: &StepOut,
+    max: Option<u32>,
+    held_up: Option<&HeldUp>,
+) -> String {
     let Task { who, what } = task(step.name, order);
     let since = second(step.started_at.unwrap_or(order.updated_at));
     let error = step.last_error.as_deref().map(quoted);
     let of = max.map(|it| format!(" of {it}")).unwrap_or_default();
     let attempts = step.attempts;
+    if let Some(held_up) = held_up {
+        return format!("{}; {}.", held_up.told(&who, &what, error.as_deref()), outlook(order));
+    }
     let told = match (&order.attention, step.state) {
         (Some(reason), _) => parked(reason, &who, &what, error.as_deref(), step.next_attempt_at),
         (None, StepStatus::Waiting) => {
@@ -183,19 +223,19 @@ fn outlook(order: &OrderView) -> String {
     }
 }
 
-fn whether_to_cancel(order: &OrderView) -> &'static str {
-    match order.cancellation {
-        Some(_) => "a cancellation was accepted and follows once this attempt has ended",
-        None if order.actions.contains(&"cancel") => "the customer or the shop can still cancel",
-        None => "it is too late to cancel",
-    }
-}
-
-fn going_back(order: &OrderView, step: &StepOut, undo: &CompensationOut) -> String {
+fn going_back(
+    order: &OrderView,
+    step: &StepOut,
+    undo: &CompensationOut,
+    held_up: Option<&HeldUp>,
+) -> String {
     let Task { who, what } = undoing(step.name, order);
     let cause = cause(order);
     let error = undo.last_error.as_deref().map(quoted);
     let told = match (&order.attention, undo.state) {
+        (_, StepStatus::Running) if let Some(held_up) = held_up => {
+            held_up.told(&who, &what, error.as_deref())
+        }
         (Some(reason), _) => parked(reason, &who, &what, error.as_deref(), undo.next_attempt_at),
         (None, StepStatus::Waiting) => {
             let next = undo.next_attempt_at.map(second).unwrap_or_else(|| "once".to_owned());

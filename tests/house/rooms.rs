@@ -16,12 +16,18 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
 ];
 
 /// What is decided without looking at a clock, a database or a network.
-const PURE: [&str; 5] = [
+const PURE: [&str; 11] = [
     "src/saga/event.rs",
     "src/saga/decide.rs",
     "src/saga/line.rs",
     "src/saga/fold.rs",
+    "src/saga/upgrade.rs",
+    "src/saga/limits/breaker.rs",
+    "src/saga/limits/share.rs",
     "src/shop/order.rs",
+    "src/shop/calendar.rs",
+    "src/shop/schedule.rs",
+    "src/shop/schedule/look.rs",
 ];
 
 /// Where the shop calls its participants.

@@ -6,11 +6,13 @@ use crate::source::{File, closing, files, find, line_of, none, product, root};
 
 /// Lines of a file: what one can keep in mind at once.
 const FILE_LINES_MAX: usize = 300;
+/// Lines of an example: a saga that needs more says that the engine asks for too much.
+const EXAMPLE_LINES_MAX: usize = 149;
 /// Lines of a function: what one can see at once.
 const FUNCTION_LINES_MAX: usize = 70;
 
 fn everything() -> Vec<File> {
-    ["src", "tests", "benches"].into_iter().flat_map(files).collect()
+    ["src", "tests", "benches", "examples"].into_iter().flat_map(files).collect()
 }
 
 #[test]
@@ -22,6 +24,24 @@ fn no_file_is_longer_than_300_lines() {
         .map(|it| format!("{}: {} lines", it.path, it.text.lines().count()))
         .collect();
     none("a file is too long", &found);
+}
+
+#[test]
+fn an_example_is_a_saga_in_less_than_150_lines_and_knows_no_coffee() {
+    let examples = files("examples");
+    assert!(!examples.is_empty(), "a saga that is no order of coffee");
+    let mut found = Vec::new();
+    for file in &examples {
+        let lines = file.text.lines().count();
+        if lines > EXAMPLE_LINES_MAX {
+            found.push(format!("{}: {lines} lines", file.path));
+        }
+        for room in ["shop", "http", "rehearsal", "app", "config"] {
+            let lines = file.says(room).into_iter();
+            found.extend(lines.map(|line| format!("{}:{line}: {room}", file.path)));
+        }
+    }
+    none("an example stands on the engine alone", &found);
 }
 
 #[test]

@@ -1,14 +1,19 @@
 //! The room `saga` alone: toy sagas and toy participants on a real database.
 
 mod attempts;
+mod attentive;
+mod breaker;
 mod cancel;
 mod commits;
+mod counted;
 mod crash_loop;
 mod effects;
+mod example;
 mod faults;
 mod feed;
 mod harness;
 mod heard;
+mod limits;
 mod loading;
 mod local;
 mod moods;
@@ -17,6 +22,9 @@ mod replicas;
 mod rest;
 mod rig;
 mod sagas;
+mod settle;
 mod toys;
+mod upgrade;
+mod versions;
 mod views;
 mod waits;

@@ -62,6 +62,9 @@ fn body_for(method: &str, path: &str) -> Option<Value> {
         ("POST", "/v1/queues/{queue}/poll") => Some(json!({ "worker": "ada", "wait": "0s" })),
         ("POST", "/v1/tasks/{token}/fail") => Some(json!({ "code": "broken" })),
         ("PUT", "/v1/queues/{queue}/limits") => Some(json!({ "by": "ada", "reason": "x" })),
+        ("PUT", "/v1/schedules/{name}") => {
+            Some(json!({ "every_seconds": 86_400, "order": order_of("latte") }))
+        }
         ("PUT", "/v1/shop") => Some(json!({ "mode": "open" })),
         _ => None,
     }
@@ -84,7 +87,7 @@ async fn every_route_answers_as_it_is_described() {
     assert!(operations.len() >= 20, "{operations:?}");
     for (method, path, statuses) in operations {
         for id in [&*known, &unknown, "nope"] {
-            let address = path.replace("{id}", id);
+            let address = path.replace("{id}", id).replace("{name}", id);
             let address = address.replace("{ingredient}", "milk").replace("{item}", "latte");
             let address = address.replace("{queue}", "bar").replace("{token}", &token(id));
             let verb = reqwest::Method::from_bytes(method.as_bytes()).unwrap();

@@ -19,19 +19,16 @@ fn items_are_read() {
 
 #[test]
 fn an_order_is_sent_as_the_api_wants_it() {
-    let args = PlaceArgs {
+    let wanted = Wanted {
         items: vec!["latte:2@450".parse().unwrap(), "espresso".parse().unwrap()],
         customer: "ada".into(),
         method_token: "tok".into(),
-        key: None,
         attribute: vec![attribute("rehearse.payment=slow").unwrap()],
-        watch: false,
-        dry_run: false,
     };
     let want = json!({
         "customer_id": "ada", "payment": {"method_token": "tok"},
         "items": [{"item": "latte", "quantity": 2, "price": 450}, {"item": "espresso", "quantity": 1}],
         "attributes": {"rehearse.payment": "slow"},
     });
-    assert_eq!(body(&args), want);
+    assert_eq!(wanted.body(), want);
 }

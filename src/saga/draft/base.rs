@@ -1,5 +1,7 @@
 //! What is written of a transition when the local steps in it are refused.
 
+use uuid::Uuid;
+
 use super::{Action, Draft, State, StepIndex, decide};
 
 /// A draft as it was before the first local step was added. Its effects are with the whole one, in front.
@@ -56,6 +58,16 @@ impl<E: Send + Sync + 'static> Draft<E> {
             base: None,
         };
         self.base = Some(Box::new(Base { draft, effects: self.effects.len() }));
+    }
+
+    /// The requests that this journals.
+    pub(in crate::saga) fn taken(&self) -> Vec<Uuid> {
+        self.taken.clone()
+    }
+
+    /// Removes requests whose answer was refused, so that they are not made again and again.
+    pub(in crate::saga) fn remove(&mut self, taken: Vec<Uuid>) {
+        self.taken = taken;
     }
 
     /// Takes what was remembered.

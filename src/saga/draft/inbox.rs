@@ -1,12 +1,13 @@
 //! What others asked for, in a transition.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use serde::Deserialize;
 use serde_json::{Value, value::to_raw_value};
 
 use super::{Action, Draft, Event, FOREVER, Running, StepIndex, decide};
 use crate::saga::{
-    event::{Progress, Signal},
+    event::{Kind, Progress, Settlement, Signal},
     journal::inbox::{Item, Request},
     lease::as_ms,
 };
@@ -53,6 +54,10 @@ impl<E: Send + Sync + 'static> Draft<E> {
                 Some(Request::Signal) => self.receive(&data, by),
                 Some(Request::Pause) => left = self.pause(by, reason, left),
                 Some(Request::Resume) => left = self.resume(by, reason),
+                Some(Request::Settle) => {
+                    self.settled(running, &data, by, reason.unwrap_or_default());
+                    left = None;
+                }
                 None => {
                     tracing::error!(kind = item.kind, "a request of an unknown kind is dropped")
                 }
@@ -81,6 +86,39 @@ impl<E: Send + Sync + 'static> Draft<E> {
         if let Ok(data) = to_raw_value(&data).map(Arc::from) {
             self.add(Event::SignalReceived { name, key, by, data });
         }
+    }
+
+    /// What a person told of the step or the compensation at hand, with what follows in our own tables.
+    fn settled(&mut self, running: &Running<E>, data: &Value, by: String, reason: String) {
+        let settlement = data.get("settlement").map(Settlement::deserialize);
+        let back = self.state.compensating().filter(|_| running.is_going_back());
+        let step = back.and_then(|it| StepIndex::try_from(it).ok()).unwrap_or(self.state.cursor);
+        let planned = self.plan.clone();
+        let planned = planned.steps.get(usize::from(step));
+        let known = self.state.steps.get(usize::from(step));
+        let (Some(Ok(settlement)), Some(planned), Some(known)) = (settlement, planned, known)
+        else {
+            return;
+        };
+        let is_back = back.is_some();
+        let attempts = if is_back { known.compensation_attempts } else { known.attempts };
+        if let Settlement::Done { output } = &settlement {
+            match planned.step.settled(&running.input, output, is_back) {
+                Ok(done) => {
+                    self.effects.extend(done.effects);
+                    self.lane = self.lane.max(done.lane);
+                }
+                Err(error) => {
+                    tracing::error!(%error, saga_id = %running.saga_id, "a settlement is dropped");
+                    return;
+                }
+            }
+            if !is_back {
+                self.unless_cancelled |= planned.kind == Kind::Pivot;
+                self.label = planned.label_done.map_or(self.label.clone(), Cow::Borrowed);
+            }
+        }
+        self.add(Event::Settled { step, attempt: attempts.max(1), settlement, by, reason });
     }
 
     fn pause(

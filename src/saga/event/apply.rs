@@ -33,7 +33,9 @@ impl State {
     fn apply_to_saga(&mut self, event: &Event) -> Result<(), Illegal> {
         match (&self.direction, event) {
             (Direction::Forward, Event::Started { .. }) => {}
-            (_, Event::CancelRequested { by, .. }) => self.cancelled_by = Some(by.clone()),
+            (_, Event::CancelRequested { by, reason }) => {
+                (self.cancelled_by, self.cancel_reason) = (Some(by.clone()), reason.clone());
+            }
             (Direction::Forward, Event::Compensating { cause }) if !self.past_pivot() => {
                 self.direction = Direction::Backward(cause.clone());
                 self.attention = None;
@@ -132,7 +134,10 @@ impl State {
                 return Some(Attention::AsBefore);
             }
             Event::StepGivenUp { attempt, .. } if may_fail => step.settle(GivenUp, *attempt),
-            Event::StepWaiting { wait, .. } => step.suspend(wait, seq),
+            Event::StepWaiting { wait, .. } => {
+                step.suspend(wait, seq);
+                return Some(wait.attention.clone().map_or(Attention::Over, Attention::Needed));
+            }
             Event::TimerFired { .. } if step.progress == Waiting => {
                 step.is_time_over = true;
                 return Some(Attention::AsBefore);

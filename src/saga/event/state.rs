@@ -29,6 +29,8 @@ pub struct State {
     pub direction: Direction,
     /// Who asked for the cancellation, if anybody did.
     pub cancelled_by: Option<String>,
+    /// Why, in the words of whoever did.
+    pub cancel_reason: Option<String>,
     /// Why a person is needed, if one is.
     pub attention: Option<String>,
     /// Who paused it, while it is.
@@ -53,6 +55,8 @@ pub struct Shape {
     pub name: &'static str,
     /// How much the saga depends on it.
     pub kind: Kind,
+    /// Whether there can be anything to take back.
+    pub is_compensated: bool,
 }
 
 /// How much a saga depends on one of its steps.
@@ -108,9 +112,11 @@ impl State {
     /// The step whose compensation is at hand while the saga goes backwards: the last one that
     /// happened, or may have happened, and is not taken back.
     pub fn compensating(&self) -> Option<usize> {
-        self.steps
-            .iter()
-            .rposition(|step| step.may_have_happened() && step.compensation != Compensation::Done)
+        self.steps.iter().zip(self.shape.iter()).rposition(|(step, shape)| {
+            shape.is_compensated
+                && step.may_have_happened()
+                && step.compensation != Compensation::Done
+        })
     }
 
     /// Whether nothing is left to be done or taken back.

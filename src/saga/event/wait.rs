@@ -15,22 +15,31 @@ pub struct Wait {
     pub signals: Vec<String>,
     /// What for, in words that follow "waits": `for the barista`.
     pub what: String,
+    /// Why a person is needed meanwhile, in a stable code, if one is.
+    pub attention: Option<String>,
 }
 
 impl Wait {
     /// Until this time.
     pub fn until(at: Timestamp, what: impl Into<String>) -> Self {
-        Self { until_ms: Some(at.as_millisecond()), signals: Vec::new(), what: what.into() }
+        let until_ms = Some(at.as_millisecond());
+        Self { until_ms, what: what.into(), ..Self::default() }
     }
 
     /// Until this signal comes.
     pub fn signal(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { until_ms: None, signals: vec![name.into()], what: what.into() }
+        Self { signals: vec![name.into()], what: what.into(), ..Self::default() }
     }
 
     /// Or until this signal comes.
     pub fn or_signal(mut self, name: impl Into<String>) -> Self {
         self.signals.push(name.into());
+        self
+    }
+
+    /// A person is needed meanwhile, for this reason: the saga is listed as one that needs attention.
+    pub fn needing(mut self, reason: impl Into<String>) -> Self {
+        self.attention = Some(reason.into());
         self
     }
 

@@ -99,7 +99,8 @@ pub(super) fn step_view(
     let json = |raw: &Option<std::sync::Arc<serde_json::value::RawValue>>| {
         raw.as_ref().and_then(|it| serde_json::from_str(it.get()).ok())
     };
-    let status_back = compensation_status(state, index, &trace, is_suspended);
+    let status_back =
+        compensation_status(state, (index, shape.is_compensated), &trace, is_suspended);
     let compensation = status_back.map(|status| CompensationView {
         status,
         attempts: step.compensation_attempts + u32::from(status == StepStatus::Running),
@@ -123,7 +124,7 @@ pub(super) fn step_view(
 
 fn compensation_status(
     state: &State,
-    index: usize,
+    (index, is_compensated): (usize, bool),
     trace: &Trace,
     is_suspended: bool,
 ) -> Option<StepStatus> {
@@ -131,7 +132,7 @@ fn compensation_status(
     if step.compensation == Compensation::Done {
         return Some(StepStatus::Done);
     }
-    if !matches!(state.direction, Direction::Backward(_)) {
+    if !is_compensated || !matches!(state.direction, Direction::Backward(_)) {
         return None;
     }
     match step.progress {

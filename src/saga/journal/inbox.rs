@@ -3,7 +3,23 @@
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::bucket_of;
+use super::{bucket_of, foreign::Readable};
+
+/// Everything that can be asked of a saga, by its kind. What a newer release may ask besides waits for a replica of
+/// that.
+const REQUESTS: [(&str, Request); 6] = [
+    ("cancel", Request::Cancel),
+    ("retry", Request::Retry),
+    ("signal", Request::Signal),
+    ("pause", Request::Pause),
+    ("resume", Request::Resume),
+    ("settle", Request::Settle),
+];
+
+/// The kinds, for a statement.
+pub(super) fn kinds() -> Vec<String> {
+    REQUESTS.map(|(kind, _)| kind.to_owned()).to_vec()
+}
 
 /// A row of the inbox.
 #[derive(Debug, Clone)]
@@ -22,19 +38,13 @@ pub(in crate::saga) enum Request {
     Signal,
     Pause,
     Resume,
+    Settle,
 }
 
 impl Item {
     /// What is asked for; `None` for what only a newer release knows.
     pub(in crate::saga) fn request(&self) -> Option<Request> {
-        Some(match self.kind.as_str() {
-            "cancel" => Request::Cancel,
-            "retry" => Request::Retry,
-            "signal" => Request::Signal,
-            "pause" => Request::Pause,
-            "resume" => Request::Resume,
-            _ => return None,
-        })
+        REQUESTS.iter().find(|(kind, _)| *kind == self.kind).map(|(_, request)| *request)
     }
 }
 
@@ -153,18 +163,28 @@ pub(in crate::saga) async fn touch(
     Ok(())
 }
 
-/// What waits in the inbox of these buckets, oldest first.
+/// What waits in the inbox of these buckets and can be acted on here, oldest first.
 pub(in crate::saga) async fn waiting(
     pool: &PgPool,
     buckets: &[i16],
     limit: i64,
+    readable: &Readable,
 ) -> sqlx::Result<Vec<Item>> {
     sqlx::query_as!(
         Item,
-        r#"select inbox_id, saga_id, kind, data::text as "data!" from inbox
-            where bucket = any($1) order by inbox_id limit $2"#,
+        r#"select i.inbox_id, i.saga_id, i.kind, i.data::text as "data!" from inbox i
+            where i.bucket = any($1) and i.kind = any($5)
+              and not exists (
+                select from saga s
+                 where s.bucket = i.bucket and s.saga_id = i.saga_id and s.closed_status is null
+                   and ((s.definition || ' ' || s.definition_version) <> all($3)
+                        or s.saga_id = any($4)))
+            order by i.inbox_id limit $2"#,
         buckets,
         limit,
+        &readable.definitions,
+        &readable.but,
+        &kinds(),
     )
     .fetch_all(pool)
     .await

@@ -3,6 +3,8 @@
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::{foreign::Readable, inbox};
+
 /// Registers a replica as alive for `lease_ms` from now, by the database's clock.
 pub(in crate::saga) async fn register(
     connection: &mut PgConnection,
@@ -65,9 +67,15 @@ pub(in crate::saga) async fn renew(
     Ok(renewed.rows_affected() == 1)
 }
 
-/// Takes a replica off the list, at its orderly end.
+/// Takes a replica off the list, at its orderly end, with what it held of limits.
 pub(in crate::saga) async fn deregister(pool: &PgPool, boot_id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("delete from replica where boot_id = $1", boot_id).execute(pool).await?;
+    sqlx::query!(
+        "with shares as (delete from participant_share where boot_id = $1)
+         delete from replica where boot_id = $1",
+        boot_id,
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
@@ -83,12 +91,14 @@ pub(in crate::saga) struct Outlook {
     pub owned: Vec<i16>,
     /// Their epochs.
     pub epochs: Vec<i64>,
-    /// Something waits in the inbox of our buckets.
+    /// Something that we can act on waits in the inbox of our buckets.
     pub has_inbox: bool,
-    /// Age in seconds of the longest due saga of ours; negative when it is due in the near future.
+    /// Age in seconds of the longest due saga of ours that we can read; negative when it is due in the near future.
     pub oldest_due_s: Option<f64>,
     /// Sagas of ours that need a person.
     pub parked: i64,
+    /// Rises when limits of participants or their breakers change.
+    pub participants: i64,
 }
 
 /// The one statement that an idle replica runs a second.
@@ -97,6 +107,7 @@ pub(in crate::saga) async fn look(
     boot_id: Uuid,
     buckets: &[i16],
     horizon_ms: i64,
+    readable: &Readable,
 ) -> sqlx::Result<Outlook> {
     sqlx::query_as!(
         Outlook,
@@ -109,18 +120,31 @@ pub(in crate::saga) async fn look(
                as "ownerless!",
              array(select b.bucket from bucket b where b.owner = $3 order by b.bucket) as "owned!",
              array(select b.epoch from bucket b where b.owner = $3 order by b.bucket) as "epochs!",
-             exists (select from inbox where bucket = any($1)) as "has_inbox!",
+             exists (select from inbox i
+                      where i.bucket = any($1) and i.kind = any($6)
+                        and not exists (
+                          select from saga s
+                           where s.bucket = i.bucket and s.saga_id = i.saga_id
+                             and s.closed_status is null
+                             and ((s.definition || ' ' || s.definition_version) <> all($4)
+                                  or s.saga_id = any($5)))) as "has_inbox!",
              (select extract(epoch from now() - min(d.wake_at))::float8
                 from unnest($1::smallint[]) as o (bucket)
                 cross join lateral (
                   select s.wake_at from saga s
                    where s.bucket = o.bucket and s.closed_status is null
                      and s.wake_at <= now() + $2 * interval '1 millisecond'
+                     and (s.definition || ' ' || s.definition_version) = any($4)
+                     and s.saga_id <> all($5)
                    order by s.wake_at limit 1) d) as oldest_due_s,
-             (select count(*) from saga where attention is not null and bucket = any($1)) as "parked!""#,
+             (select count(*) from saga where attention is not null and bucket = any($1)) as "parked!",
+             (select coalesce(sum(version), 0)::bigint from participant) as "participants!""#,
         buckets,
         horizon_ms as f64,
         boot_id,
+        &readable.definitions,
+        &readable.but,
+        &inbox::kinds(),
     )
     .fetch_one(pool)
     .await

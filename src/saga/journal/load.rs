@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use jiff_sqlx::Timestamp;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Fence, bucket_of};
+use super::{Fence, bucket_of, foreign::Readable};
 
 /// A saga's row as the runner needs it.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(in crate::saga) struct Loaded {
     pub seq: i32,
     /// Milliseconds until it is due; zero when it is.
     pub due_in_ms: i64,
+    /// When it was to wake, of one that was suspended.
+    pub wake_at: Option<Timestamp>,
 }
 
 /// One line as it is stored.
@@ -35,16 +38,21 @@ pub(in crate::saga) async fn running(
     bucket: i16,
     after: Uuid,
     limit: i64,
+    readable: &Readable,
 ) -> sqlx::Result<Vec<Loaded>> {
     sqlx::query_as!(
         Loaded,
-        r#"select saga_id, definition, definition_version, label, seq, 0::bigint as "due_in_ms!"
+        r#"select saga_id, definition, definition_version, label, seq, 0::bigint as "due_in_ms!",
+                  wake_at as "wake_at: Timestamp"
              from saga
             where bucket = $1 and saga_id > $2 and closed_status is null and wake_at is null
+              and (definition || ' ' || definition_version) = any($4) and saga_id <> all($5)
             order by saga_id limit $3"#,
         bucket,
         after,
         limit,
+        &readable.definitions,
+        &readable.but,
     )
     .fetch_all(pool)
     .await
@@ -54,17 +62,21 @@ pub(in crate::saga) async fn running(
 pub(in crate::saga) async fn running_of(
     pool: &PgPool,
     sagas: &[Uuid],
+    readable: &Readable,
 ) -> sqlx::Result<Vec<Loaded>> {
     let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
     sqlx::query_as!(
         Loaded,
         r#"select s.saga_id, s.definition, s.definition_version, s.label, s.seq,
-                  0::bigint as "due_in_ms!"
+                  0::bigint as "due_in_ms!", s.wake_at as "wake_at: Timestamp"
              from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
              join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
-            where s.closed_status is null and s.wake_at is null"#,
+            where s.closed_status is null and s.wake_at is null
+              and (s.definition || ' ' || s.definition_version) = any($3) and s.saga_id <> all($4)"#,
         &buckets,
         sagas,
+        &readable.definitions,
+        &readable.but,
     )
     .fetch_all(pool)
     .await
@@ -77,6 +89,7 @@ pub(in crate::saga) async fn due(
     fence: &Fence,
     horizon_ms: i64,
     limit: i64,
+    readable: &Readable,
 ) -> sqlx::Result<Vec<Loaded>> {
     sqlx::query_as!(
         Loaded,
@@ -87,6 +100,8 @@ pub(in crate::saga) async fn due(
                   select s.bucket, s.saga_id, s.wake_at from saga s
                    where s.bucket = o.bucket and s.closed_status is null
                      and s.wake_at <= now() + $2 * interval '1 millisecond'
+                     and (s.definition || ' ' || s.definition_version) = any($5)
+                     and s.saga_id <> all($6)
                    order by s.wake_at limit $3) d
                 order by d.wake_at limit $3),
            fence as materialized (
@@ -100,11 +115,13 @@ pub(in crate::saga) async fn due(
               and (due.bucket in (select bucket from fence)) is true
            returning s.saga_id, s.definition, s.definition_version, s.label, s.seq,
                      greatest(0, extract(epoch from due.wake_at - now()) * 1000)::bigint
-                       as "due_in_ms!""#,
+                       as "due_in_ms!", due.wake_at as "wake_at: Timestamp""#,
         &fence.buckets,
         horizon_ms as f64,
         limit,
         &fence.epochs,
+        &readable.definitions,
+        &readable.but,
     )
     .fetch_all(pool)
     .await
@@ -124,9 +141,11 @@ pub(in crate::saga) async fn wake(
     pool: &PgPool,
     fence: &Fence,
     sagas: &[Uuid],
+    readable: &Readable,
 ) -> sqlx::Result<Woken> {
     let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Loaded,
         r#"with fence as materialized (
                select b.bucket from unnest($3::smallint[], $4::bigint[]) as f (bucket, epoch)
                  join bucket b on b.bucket = f.bucket and b.epoch = f.epoch
@@ -137,44 +156,40 @@ pub(in crate::saga) async fn wake(
                select s.bucket, s.saga_id, s.wake_at
                  from unnest($1::smallint[], $2::uuid[]) as x (bucket, saga_id)
                  join saga s on s.bucket = x.bucket and s.saga_id = x.saga_id
-                where s.closed_status is null and (x.bucket in (select bucket from fence)) is true)
+                where s.closed_status is null and (x.bucket in (select bucket from fence)) is true
+                  and (s.definition || ' ' || s.definition_version) = any($5)
+                  and s.saga_id <> all($6))
            update saga s set wake_at = null from x
             where s.bucket = x.bucket and s.saga_id = x.saga_id
            returning s.saga_id, s.definition, s.definition_version, s.label, s.seq,
-                     x.wake_at is null as "runs!",
                      coalesce(greatest(0, extract(epoch from x.wake_at - now()) * 1000), 0)::bigint
-                       as "due_in_ms!""#,
+                       as "due_in_ms!", x.wake_at as "wake_at: Timestamp""#,
         &buckets,
         sagas,
         &fence.buckets,
         &fence.epochs,
+        &readable.definitions,
+        &readable.but,
     )
     .fetch_all(pool)
     .await?;
-    let mut woken = Woken { suspended: Vec::new(), running: Vec::new() };
-    for row in rows {
-        let found = if row.runs { &mut woken.running } else { &mut woken.suspended };
-        found.push(Loaded {
-            saga_id: row.saga_id,
-            definition: row.definition,
-            definition_version: row.definition_version,
-            label: row.label,
-            seq: row.seq,
-            due_in_ms: row.due_in_ms,
-        });
-    }
-    Ok(woken)
+    let (suspended, running) = rows.into_iter().partition(|it| it.wake_at.is_some());
+    Ok(Woken { suspended, running })
 }
 
-/// The ids of all sagas of these buckets that stand as running.
+/// The ids of all sagas of these buckets that stand as running, and can be read.
 pub(in crate::saga) async fn running_ids(
     pool: &PgPool,
     buckets: &[i16],
+    readable: &Readable,
 ) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "select saga_id from saga
-          where bucket = any($1) and closed_status is null and wake_at is null",
+          where bucket = any($1) and closed_status is null and wake_at is null
+            and (definition || ' ' || definition_version) = any($2) and saga_id <> all($3)",
         buckets,
+        &readable.definitions,
+        &readable.but,
     )
     .fetch_all(pool)
     .await
@@ -228,6 +243,38 @@ pub(in crate::saga) async fn suspend(
         attention,
         wake_in_ms as f64,
         fence.epoch(bucket),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Suspends sagas of which nothing is under way, due at once: whoever has their buckets next wakes them.
+pub(in crate::saga) async fn suspend_all(
+    pool: &PgPool,
+    fence: &Fence,
+    sagas: &[Uuid],
+) -> sqlx::Result<()> {
+    if sagas.is_empty() {
+        return Ok(());
+    }
+    let buckets: Vec<i16> = sagas.iter().map(|it| i16::from(bucket_of(*it))).collect();
+    sqlx::query!(
+        "with fence as materialized (
+             select b.bucket from unnest($1::smallint[], $2::bigint[]) as f (bucket, epoch)
+               join bucket b on b.bucket = f.bucket and b.epoch = f.epoch
+              where b.bucket = any($3)
+              order by b.bucket
+                for share of b)
+         update saga s set wake_at = now()
+           from unnest($3::smallint[], $4::uuid[]) as x (bucket, saga_id)
+          where s.bucket = x.bucket and s.saga_id = x.saga_id
+            and s.closed_status is null and s.wake_at is null
+            and (s.bucket in (select bucket from fence)) is true",
+        &fence.buckets,
+        &fence.epochs,
+        &buckets,
+        sagas,
     )
     .execute(pool)
     .await?;

@@ -14,9 +14,12 @@
 mod commit;
 pub(super) mod dry;
 pub(super) mod feed;
+pub(super) mod foreign;
 pub(super) mod inbox;
 pub(super) mod lease;
+pub(super) mod limits;
 pub(super) mod load;
+pub(super) mod open;
 pub(super) mod past;
 mod queue;
 pub(super) mod read;
@@ -39,8 +42,9 @@ use self::queue::{Answered, Noted, Queue};
 pub use self::{
     inbox::CancelVerdict,
     lease::Replica,
+    limits::{Change, Changed},
     read::{JournalLine, SagaRow, count_open},
-    signal::{Asked, SIGNALS_MAX},
+    signal::{Asked, Only, SIGNALS_MAX},
 };
 pub(super) use self::{
     write::Fence,

@@ -1,7 +1,7 @@
 //! The read side: rows and lines for views, lists and streams. Any replica answers.
 
 use jiff_sqlx::Timestamp;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::bucket_of;
@@ -77,7 +77,7 @@ pub(in crate::saga) async fn rows(pool: &PgPool, sagas: &[Uuid]) -> sqlx::Result
 
 /// The lines of these sagas after a line, in order.
 pub(in crate::saga) async fn lines(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     sagas: &[Uuid],
     after_seq: i32,
 ) -> sqlx::Result<Vec<JournalLine>> {
@@ -93,7 +93,7 @@ pub(in crate::saga) async fn lines(
         sagas,
         after_seq,
     )
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await
 }
 

@@ -24,9 +24,10 @@ pub(super) fn of(event: &Event) -> String {
             json!({ "detail": detail, "retry_in_ms": retry_in_ms }).to_string()
         }
         Event::StepGivenUp { detail, .. } => json!({ "detail": detail }).to_string(),
-        Event::StepWaiting { wait: Wait { until_ms, signals, what }, .. } => {
+        Event::StepWaiting { wait: Wait { until_ms, signals, what, attention }, .. } => {
             let until = until_ms.and_then(timestamp);
-            json!({ "until": until, "signals": signals, "what": what }).to_string()
+            json!({ "until": until, "signals": signals, "what": what, "attention": attention })
+                .to_string()
         }
         Event::TimerFired { .. } | Event::DeadlinePassed => "{}".to_owned(),
         Event::Settled { settlement, by, reason, .. } => {
@@ -99,7 +100,8 @@ pub(super) fn read_step(kind: &str, step: StepIndex, attempt: u32, data: &Value)
         "step_given_up" => Event::StepGivenUp { step, attempt, detail: detail()? },
         "step_waiting" => {
             let signals = Vec::deserialize(data.get("signals")?).ok()?;
-            let wait = Wait { until_ms: time(data, "until")?, signals, what: text(data, "what")? };
+            let (until_ms, what) = (time(data, "until")?, text(data, "what")?);
+            let wait = Wait { until_ms, signals, what, attention: text(data, "attention") };
             Event::StepWaiting { step, attempt, wait }
         }
         "timer_fired" => Event::TimerFired { step, attempt },

@@ -3,6 +3,7 @@
 mod histories;
 mod policy;
 mod table;
+mod upgrade;
 mod waits;
 
 use std::sync::Arc;
@@ -14,9 +15,9 @@ use super::event::{Event, Kind, Settlement, Shape, State, StepIndex, Wait};
 /// A step that must be done, the pivot, and one that the saga can go on without.
 fn shape() -> Arc<[Shape]> {
     Arc::new([
-        Shape { name: "a", kind: Kind::Required },
-        Shape { name: "p", kind: Kind::Pivot },
-        Shape { name: "n", kind: Kind::BestEffort },
+        Shape { name: "a", kind: Kind::Required, is_compensated: true },
+        Shape { name: "p", kind: Kind::Pivot, is_compensated: true },
+        Shape { name: "n", kind: Kind::BestEffort, is_compensated: true },
     ])
 }
 
@@ -32,7 +33,8 @@ fn refused(step: StepIndex, attempt: u32, in_doubt: bool) -> Event {
 /// Waits for a time, or for the signal `go`.
 fn waiting(step: StepIndex, attempt: u32) -> Event {
     let what = "for \"it\"".to_owned();
-    let wait = Wait { until_ms: Some(1_700_000_000_123), signals: vec!["go".to_owned()], what };
+    let (until_ms, signals) = (Some(1_700_000_000_123), vec!["go".to_owned()]);
+    let wait = Wait { until_ms, signals, what, attention: None };
     Event::StepWaiting { step, attempt, wait }
 }
 

@@ -13,8 +13,10 @@ pub(super) mod orders;
 pub mod outbox;
 pub(super) mod partitions;
 mod place;
+pub(super) mod schedules;
 pub(super) mod setting;
 pub mod stock;
+pub(super) mod ticks;
 
 use serde_json::Value;
 use uuid::Uuid;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Notices;
+use super::{NOTIFIER, Notices, calls_notifier};
 use crate::{
     saga::{Cx, Done, Policy, Step, StepError},
     shop::{
@@ -26,12 +26,17 @@ pub struct Payment {
 impl Step for Payment {
     const NAME: &'static str = "payment";
     const LABEL_DONE: Option<&'static str> = Some("PAID");
+    const PARTICIPANT: Option<&'static str> = Some("payment");
     type Input = Order;
     type Output = Receipt;
     type Effect = Effect;
 
     fn policy(&self) -> Policy {
         self.policy
+    }
+
+    fn calls(&self, order: &Order) -> bool {
+        order.total != 0
     }
 
     /// An order that costs nothing is paid without a call: a provider may refuse to take 0.
@@ -115,9 +120,15 @@ pub struct Preparation {
 
 impl Step for Preparation {
     const NAME: &'static str = "preparation";
+    const PARTICIPANT: Option<&'static str> = Some("kitchen");
     type Input = Order;
     type Output = Ticket;
     type Effect = Effect;
+
+    /// What workers pull calls nobody.
+    fn calls(&self, order: &Order) -> bool {
+        order.items.iter().any(|it| it.queue.is_none())
+    }
 
     fn policy(&self) -> Policy {
         self.policy
@@ -227,12 +238,17 @@ pub struct Notification {
 
 impl Step for Notification {
     const NAME: &'static str = "notification";
+    const PARTICIPANT: Option<&'static str> = Some(NOTIFIER);
     type Input = Order;
     type Output = Value;
     type Effect = Effect;
 
     fn policy(&self) -> Policy {
         self.policy
+    }
+
+    fn calls(&self, order: &Order) -> bool {
+        calls_notifier(order)
     }
 
     async fn execute(&self, cx: &Cx, order: &Order) -> Result<Done<Value, Effect>, StepError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Awaited, OrderView, StepOut, StepStatus, whether_to_cancel, words::second};
+use super::{Awaited, OrderView, StepOut, StepStatus, words::second};
 use crate::saga::UNSERVED_AFTER;
 
 /// Whether what the step at hand waits for is workers.
@@ -70,5 +70,14 @@ fn held_up(queue: &str, ticket: &Awaited) -> String {
             format!("; nobody has asked for work in {queue} for {s:.0} s")
         }
         Some(_) => String::new(),
+    }
+}
+
+/// Whether it is too late to cancel.
+pub(super) fn whether_to_cancel(order: &OrderView) -> &'static str {
+    match order.cancellation {
+        Some(_) => "a cancellation was accepted and follows once this attempt has ended",
+        None if order.actions.contains(&"cancel") => "the customer or the shop can still cancel",
+        None => "it is too late to cancel",
     }
 }

@@ -1,6 +1,7 @@
 //! Every situation an order can be in, and the sentence that says so.
 
 mod back;
+mod held;
 mod pulled;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ fn order(status: &str, done: usize) -> OrderView {
         ended_at: None,
         last_error: None,
         next_attempt_at: None,
+        waits_for: None,
         progress: None,
         compensation: None,
     });
@@ -47,6 +49,9 @@ fn order(status: &str, done: usize) -> OrderView {
         version: 1,
         pickup_code: "KM47".to_owned(),
         collected_at: None,
+        pickup_at: None,
+        ready_by: None,
+        paused: None,
         items: Vec::new(),
         currency: "EUR".to_owned(),
         total: 750,
@@ -131,7 +136,7 @@ fn closed(status: &str, reason: Option<&str>, captured: i64) -> OrderView {
 }
 
 fn why(order: &OrderView) -> Why {
-    Why::of(order, &Policies::default(), &[])
+    Why::of(order, &Policies::default(), None, &[])
 }
 
 fn says(order: &OrderView, sentence: &str) {

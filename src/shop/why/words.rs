@@ -33,6 +33,7 @@ pub(super) fn task(step: &str, order: &OrderView) -> Task {
             Task::new("the payment provider", format!("take {total}"))
         }
         "preparation" => Task::new("the kitchen", "make the order"),
+        "go_ahead" => Task::new("the shop", "let it be made"),
         "inventory" => Task::new("the stock", "give up the ingredients"),
         "notification" => Task::new("the notifier", "tell the customer"),
         other => Task::new("a participant", format!("do `{other}`")),
@@ -123,6 +124,7 @@ fn because(reason: &str) -> &str {
         "cancelled_by_customer" => "the customer cancelled it",
         "cancelled_by_shop" => "the shop cancelled it",
         "timed_out" => "it took too long",
+        "not_approved" => "nobody of the shop approved it",
         other => other,
     }
 }

@@ -1,43 +1,90 @@
-//! What is heard while a step runs, and what a step gives up by itself.
+//! What engines say: their log, their metrics, and the statements that they send.
 
-use crema::saga::Asked;
-use serde_json::json;
-
-use super::{
-    cancel::running,
-    rig::Rig,
-    toys::{Act, Mood, Toy},
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
 };
 
-#[tokio::test]
-async fn a_signal_that_comes_while_a_step_makes_up_its_mind_to_wait_for_it_is_not_slept_through() {
-    let rig = Rig::new().await;
-    let engine = rig.engine().await;
-    let saga_id = rig.start(&engine, "plain", Toy::default().with("a", Mood::GateThenWait)).await;
-    running(&rig, saga_id, "a").await;
-    let go = engine.signal(rig.pool(), saga_id, ("go", None), "ada", &json!(1)).await.unwrap();
-    assert_eq!(go, Asked::Accepted);
-    rig.line(saga_id, "signal_received").await;
-    rig.world.open(1);
-    assert_eq!(rig.end(saga_id).await, "COMPLETED");
-    let calls: Vec<u32> = rig.world.calls(saga_id).iter().map(|it| it.attempt).collect();
-    assert_eq!(calls, [1, 1, 1, 1], "it was asked again, as the same attempt");
-    let journal = rig.journal(saga_id).await;
-    assert!(!journal.contains(&"step_waiting a 1".to_owned()), "{journal:?}");
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use tracing::level_filters::LevelFilter;
+
+use crate::world::until;
+
+/// What this thread's tasks log, and what they count. The runtime of these tests has no other thread.
+pub(crate) struct Heard {
+    log: Arc<Mutex<Vec<u8>>>,
+    metrics: PrometheusHandle,
+    _guards: (tracing::subscriber::DefaultGuard, metrics::LocalRecorderGuard<'static>),
 }
 
-#[tokio::test]
-async fn a_step_that_gives_up_by_itself_is_tried_once_and_taken_back_as_if_it_had_happened() {
-    let rig = Rig::new().await;
-    let engine = rig.engine().await;
-    let toy = Toy::default().with("b", Mood::GiveUp);
-    let (saga_id, status) = rig.run(&engine, "plain", toy).await;
-    assert_eq!(status, "FAILED");
-    assert_eq!(rig.world.count(saga_id, "b"), 1);
-    let ledger = rig.world.ledger(saga_id);
-    assert_eq!(ledger, [("a", Act::Did), ("b", Act::Barred), ("a", Act::Undid)]);
-    // Where nothing can be taken back it is asked for like anything in doubt.
-    let toy = Toy::default().with("c", Mood::GiveUp);
-    let saga_id = rig.start(&engine, "forward", toy).await;
-    rig.line(saga_id, "attempt_failed c 4").await;
+#[derive(Clone)]
+struct Pen(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Pen {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Heard {
+    /// From now on, until it is dropped.
+    pub(crate) fn listen() -> Self {
+        let log = Arc::<Mutex<Vec<u8>>>::default();
+        let pen = Pen(log.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || pen.clone())
+            .finish();
+        let recorder: &'static PrometheusRecorder =
+            Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+        let guards = (
+            tracing::subscriber::set_default(subscriber),
+            metrics::set_default_local_recorder(recorder),
+        );
+        Self { log, metrics: recorder.handle(), _guards: guards }
+    }
+
+    /// The lines of the log with this.
+    pub(crate) fn lines(&self, with: &str) -> Vec<String> {
+        let log = String::from_utf8(self.log.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|it| it.contains(with)).map(str::to_owned).collect()
+    }
+
+    fn forget(&self) {
+        self.log.lock().unwrap().clear();
+    }
+
+    fn says(&self, line: &str) -> bool {
+        self.metrics.render().lines().any(|it| it == line)
+    }
+
+    /// Waits until so many sagas are counted as left to another release.
+    pub(crate) async fn counts(&self, unknown: usize) {
+        let line = format!("crema_sagas_of_unknown_version {unknown}");
+        until(&line, async || self.says(&line).then_some(())).await;
+    }
+
+    /// Waits until several looks in a row are all that goes to the database, the lease aside: whoever has something
+    /// left to do, or does something in vain at every look, never comes to that.
+    pub(crate) async fn rests(&self) {
+        const IDLE: [&str; 3] = [
+            "select (extract(epoch from clock_timestamp()",
+            "with forgotten as",
+            "BEGIN; ROLLBACK",
+        ];
+        self.forget();
+        until("it rests", async || {
+            let statements = self.lines("sqlx::query");
+            if statements.iter().any(|line| !IDLE.iter().any(|it| line.contains(it))) {
+                self.forget();
+            }
+            (self.lines(IDLE[0]).len() > 5).then_some(())
+        })
+        .await;
+    }
 }

@@ -1,7 +1,5 @@
 //! The toy sagas.
 
-use std::time::Duration;
-
 use crema::saga::{Close, Cx, Done, Lane, Policy, Saga, Step, StepError, Wait, definition::Ending};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -11,7 +9,8 @@ use super::{
     toys::{Leg, Toy, World},
 };
 
-fn close(input: &Toy, ending: &Ending<'_>) -> Close<Effect> {
+/// How all of them end.
+pub(crate) fn close(input: &Toy, ending: &Ending<'_>) -> Close<Effect> {
     let status = match ending.cause {
         None => "COMPLETED",
         Some("cancelled") => "CANCELLED",
@@ -27,6 +26,15 @@ pub(crate) fn plain(world: &World, policy: Policy) -> Saga<Toy, Effect> {
         .step(Leg::<0> { world: world.clone(), policy })
         .step(Leg::<1> { world: world.clone(), policy })
         .step(Leg::<2> { world: world.clone(), policy })
+}
+
+/// The same in its second version: with a step more, which it can go on without.
+pub(crate) fn plain_v2(world: &World, policy: Policy) -> Saga<Toy, Effect> {
+    Saga::new("plain", 2, "NEW", close)
+        .step(Leg::<0> { world: world.clone(), policy })
+        .step(Leg::<1> { world: world.clone(), policy })
+        .step(Leg::<2> { world: world.clone(), policy })
+        .best_effort(Leg::<3> { world: world.clone(), policy })
 }
 
 /// Two steps, a pivot, and one that the saga can go on without.
@@ -57,7 +65,9 @@ pub(crate) fn near(world: &World, policy: Policy) -> Saga<Toy, Effect> {
 /// A step, a wait for the signal `go` or for a time, a pivot; and a time for all of it.
 pub(crate) fn patient(world: &World, policy: Policy) -> Saga<Toy, Effect> {
     Saga::new("patient", 1, "NEW", close)
-        .deadline(|toy: &Toy| toy.deadline_ms.map(Duration::from_millis))
+        .deadline(|toy: &Toy, started| {
+            Some(started + SignedDuration::from_millis(toy.deadline_ms?))
+        })
         .step(Leg::<0> { world: world.clone(), policy })
         .step(Patience)
         .pivot(Leg::<2> { world: world.clone(), policy })

@@ -29,7 +29,7 @@ pub(crate) struct Toy {
     /// How long the saga that waits does, at most.
     pub wait_ms: Option<i64>,
     /// How long the saga that waits has in all.
-    pub deadline_ms: Option<u64>,
+    pub deadline_ms: Option<i64>,
 }
 
 pub(crate) const NEVER_ANSWERS: u32 = u32::MAX;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crema::saga::{Asked, Engine, EngineSettings, journal::CancelVerdict};
+use crema::saga::{Asked, Engine, EngineSettings, Only, journal::CancelVerdict};
 use futures::future::join_all;
 use serde_json::json;
 use uuid::Uuid;
@@ -29,7 +29,10 @@ const AN_HOUR: i64 = 3_600_000;
 const THROUGH: [&str; 4] = ["started", "step_done a 1", "step_waiting b 1", "signal_received"];
 
 async fn go(rig: &Rig, engine: &Engine<Effect>, saga_id: Uuid, key: Option<&str>) -> Asked {
-    engine.signal(rig.pool(), saga_id, ("go", key), "ada", &json!(key)).await.unwrap()
+    engine
+        .signal(rig.pool(), saga_id, ("go", key), "ada", &json!(key), Only::default())
+        .await
+        .unwrap()
 }
 
 async fn suspended(rig: &Rig, engine: &Engine<Effect>) {
@@ -131,7 +134,10 @@ async fn a_signal_that_is_not_awaited_leaves_the_wait_as_it_was() {
     let engine = rig.engine().await;
     let saga_id = rig.start(&engine, "patient", waits(AN_HOUR)).await;
     rig.line(saga_id, "step_waiting b 1").await;
-    engine.signal(rig.pool(), saga_id, ("other", None), "ada", &json!(1)).await.unwrap();
+    engine
+        .signal(rig.pool(), saga_id, ("other", None), "ada", &json!(1), Only::default())
+        .await
+        .unwrap();
     rig.line(saga_id, "signal_received").await;
     suspended(&rig, &engine).await;
     replays(&rig, &engine).await;

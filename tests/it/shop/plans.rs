@@ -61,6 +61,25 @@ macro_rules! list {
     };
 }
 
+// E-27: the check at every start, and what is noticed at every sweep.
+#[tokio::test]
+async fn what_open_orders_need_is_read_from_the_rows_that_are_open() {
+    let database = TestDb::new().await;
+    let mut connection =
+        PgConnection::connect_with(&database.database().connect_options()).await.unwrap();
+    sqlx::raw_sql(ORDERS).execute(&mut connection).await.unwrap();
+    let statement = include_str!("../../../src/saga/journal/unreadables.sql");
+    let all: Vec<String> = (0..256).map(|it| it.to_string()).collect();
+    let with = format!("'{{{}}}', '{{\"order 2\"}}', '{{}}'", all.join(","));
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        let set = format!("set plan_cache_mode = {mode}");
+        sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut connection).await.unwrap();
+        let (read, returned) = explained(&mut connection, statement, &with).await;
+        assert_eq!(returned, 1, "one version is lacking: {mode}");
+        assert!(read <= 80, "it reads {read} rows of 40 that are open: {mode}");
+    }
+}
+
 #[tokio::test]
 async fn a_list_reads_what_it_shows_however_many_orders_there_were() {
     let database = TestDb::new().await;

@@ -6,9 +6,11 @@ use crema::postgres::Cluster;
 use secrecy::ExposeSecret;
 
 use crate::world::{
+    api::order_of,
     cluster::{Place, TestDb},
     house::{FAST, House},
     replica::{crema, run_to_end},
+    until,
 };
 
 /// `EX_CONFIG`: starting again will not help.
@@ -138,4 +140,64 @@ async fn the_months_ahead_are_made_ready_for_every_table_that_grows() {
     .await
     .unwrap();
     assert_eq!(made, ["journal", "ledger", "orders", "stock_move"]);
+}
+
+// E-27.
+#[tokio::test]
+async fn a_version_that_open_orders_need_and_this_program_lacks_is_named_with_a_way_out() {
+    let mut house = House::new().await;
+    let id = house.api().place(&order_of("latte")).await;
+    house.api().end(&id).await;
+    let mut connection = house.connection().await;
+    let foreign: String = sqlx::query_scalar(
+        "insert into saga (bucket, saga_id, definition, definition_version, label, seq, version, cursor)
+         select bucket, overlay(saga_id::text placing 'ffff' from 20)::uuid, definition, 99, 'PAID', 2, 2, 1
+           from saga
+         returning saga_id::text",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into orders (order_id, customer_id, currency, total, pickup_code, rehearsal, attributes)
+         select $1::uuid, customer_id, currency, total, pickup_code, rehearsal, attributes from orders",
+    )
+    .bind(uuid::Uuid::parse_str(&foreign).unwrap())
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    let place = Place::new();
+    let url = format!("--database-url={}", house.database_url);
+    let flags = ["--listen=127.0.0.1:0", "--rehearsal", &url];
+    let said = refusal(&mut serve(&place, &flags));
+    let words = [
+        "`order` version 99",
+        "1 open",
+        &foreign,
+        "--allow-unknown-versions",
+        "start one that has",
+    ];
+    assert_says(said, CONFIG, &words);
+
+    // Those that run already, or are told to, show what they can, and tell of what they cannot.
+    let told = house.replica(&["--allow-unknown-versions"]);
+    for api in [house.api(), told.api()] {
+        for path in ["", "?seq=1", "/why", "/replay"] {
+            let url = api.url(&format!("/v1/orders/{foreign}{path}"));
+            let problem = api.send(api.http.get(url)).await.expect(503);
+            assert!(problem["detail"].as_str().unwrap().contains("another release"), "{problem}");
+        }
+        let orders = api.get("/v1/orders").await.expect(200);
+        let shown = orders["orders"].as_array().unwrap();
+        assert!(shown.len() == 1 && shown[0]["id"] == *id, "{orders}");
+    }
+    let mut first = house.take();
+    first.sigterm();
+    first.ended().await;
+    let metrics = told.api();
+    until("it is counted by whoever has its bucket", async || {
+        let text = metrics.get("/metrics").await.text;
+        text.lines().any(|it| it == "crema_sagas_of_unknown_version 1").then_some(())
+    })
+    .await;
 }

@@ -5,7 +5,9 @@ pub(crate) mod cluster;
 pub(crate) mod endpoint;
 pub(crate) mod house;
 pub(crate) mod replica;
+pub(crate) mod shops;
 pub(crate) mod sse;
+pub(crate) mod teller;
 
 use std::time::{Duration, Instant};
 

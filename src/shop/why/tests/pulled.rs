@@ -16,7 +16,7 @@ fn in_hand(worker: &str, progress: Option<&str>) -> Awaited {
 /// An order that waits for workers, and what is said of it.
 fn says(awaited: &[Awaited], sentence: &str) {
     let order = forward(1, StepStatus::Waiting, 0, None);
-    let why = Why::of(&order, &Policies::default(), awaited);
+    let why = Why::of(&order, &Policies::default(), None, awaited);
     assert_eq!(why.why, format!("{sentence}; it is given up at {NEXT}; {CAN_CANCEL}."));
     assert_eq!((why.waits_for, why.next_at), (WaitsFor::Worker, Some(at(NEXT))));
     assert_eq!(why.since, at(BEGUN));
@@ -61,6 +61,6 @@ fn a_ticket_in_hand_says_in_whose_and_how_far_it_is() {
 #[test]
 fn an_order_that_needs_a_person_says_that_first() {
     let order = parked(forward(1, StepStatus::Waiting, 0, None), "crash_loop");
-    let why = Why::of(&order, &Policies::default(), &[ticket("bar", 0, None)]);
+    let why = Why::of(&order, &Policies::default(), None, &[ticket("bar", 0, None)]);
     assert_eq!(why.waits_for, WaitsFor::Person);
 }
