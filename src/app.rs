@@ -117,6 +117,7 @@ impl Start {
             participants: played::participants(&config, &addresses, &policies)?,
             rehearsed: played::rehearsed(&config),
             policies,
+            pull: parts::pull(&config.kitchen_pull),
             engine: parts::engine_settings(&config, address),
         };
         Shop::open(opening).await.map_err(|error| match error {

@@ -10,12 +10,14 @@ mod error;
 mod follow;
 mod order;
 mod participants;
+mod queues;
 mod schedule;
 mod show;
 mod sse;
 mod tell;
 mod travel;
 mod upgrade;
+mod work;
 
 use std::{
     io::{self, Write},
@@ -32,6 +34,7 @@ pub use order::OrderCommand;
 pub use participants::{ParticipantsArgs, run as participants};
 pub use schedule::ScheduleCommand;
 pub use upgrade::upgrade;
+pub use work::{WorkArgs, work};
 
 /// Crema takes a coffee shop's orders and sees every one through to its end.
 ///
@@ -56,6 +59,10 @@ pub enum Command {
     Rehearse(RehearseArgs),
     /// Place, watch and cancel orders on a running server
     Order(OrderArgs),
+    /// Show the queues of tasks that workers pull; exits with 1 if nobody asks for work that is there
+    Queues(QueuesArgs),
+    /// Work on tasks as a barista for rehearsals, until SIGTERM or Ctrl-C
+    Work(WorkArgs),
     /// Have orders placed again and again by a running server
     Schedule(ScheduleArgs),
     /// List whom a running server calls, limit what they take, hold their circuits
@@ -102,6 +109,25 @@ pub struct OrderArgs {
     /// What to do with an order.
     #[command(subcommand)]
     pub command: OrderCommand,
+}
+
+/// The arguments of `crema queues`.
+#[derive(Debug, Args)]
+pub struct QueuesArgs {
+    /// Which server to ask.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Print what the server answers as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs `crema queues`.
+///
+/// # Errors
+/// [`CliError`] when the server refuses or cannot be asked.
+pub async fn queues(args: QueuesArgs) -> Result<ExitCode, CliError> {
+    queues::run(&Client::new(args.server.server)?, args.json).await
 }
 
 /// The arguments of `crema schedule`.

@@ -8,6 +8,7 @@
 mod database;
 mod error;
 pub mod limits;
+mod pull;
 mod settings;
 pub mod steps;
 
@@ -25,6 +26,7 @@ use url::Url;
 pub use database::{DatabaseArgs, DatabaseConfig};
 pub use error::ConfigError;
 pub use limits::HttpLimits;
+pub use pull::KitchenPull;
 pub use settings::{LogFormat, RehearseArgs, ServeArgs, Settings};
 pub use steps::StepSettings;
 
@@ -101,6 +103,8 @@ pub struct ServeConfig {
     pub payment: Participant,
     /// Who makes the coffee.
     pub kitchen: Participant,
+    /// What workers pull instead of the kitchen.
+    pub kitchen_pull: KitchenPull,
     /// Who tells the customer.
     pub notifier: Participant,
     /// Where the stand-ins run.
@@ -179,6 +183,7 @@ impl ServeConfig {
             pg_bin: s.pg_bin,
             payment,
             kitchen,
+            kitchen_pull: KitchenPull::parse(s.kitchen_pull.as_deref())?,
             notifier,
             rehearsal,
             notifier_secret: s.notifier_secret,

@@ -27,6 +27,8 @@ async fn main() -> ExitCode {
         Command::Serve(args) => run_server(*args).await,
         Command::Rehearse(args) => run_rehearsal(args).await,
         Command::Order(args) => cli::order(args).await.map_err(Into::into),
+        Command::Queues(args) => cli::queues(args).await.map_err(Into::into),
+        Command::Work(args) => cli::work(args).await.map_err(Into::into),
         Command::Schedule(args) => cli::schedule(args).await.map_err(Into::into),
         Command::Participants(args) => cli::participants(args).await.map_err(Into::into),
         Command::Health(args) => cli::health(args).await.map_err(Into::into),

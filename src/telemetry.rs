@@ -53,6 +53,12 @@ pub mod names {
     pub const PARTICIPANT_WAITS: &str = "crema_participant_waits_total";
     /// Leases this replica lost.
     pub const LEASE_LOST: &str = "crema_lease_lost_total";
+    /// Whether a queue has work that nobody asks for, by `queue`.
+    pub const QUEUE_UNSERVED: &str = "crema_queue_unserved";
+    /// Open tasks, by `queue` and `state`.
+    pub const QUEUE_DEPTH: &str = "crema_queue_depth";
+    /// Seconds since the oldest task that waits for a worker was made, by `queue`.
+    pub const QUEUE_OLDEST_AGE_SECONDS: &str = "crema_queue_oldest_age_seconds";
 }
 
 /// Why telemetry could not start.
@@ -178,6 +184,9 @@ fn describe() {
     describe_gauge!(PARTICIPANT_WAITING, "Orders that wait until they may call a participant.");
     describe_counter!(PARTICIPANT_WAITS, "Calls of a participant that had to wait.");
     describe_counter!(LEASE_LOST, "Leases this replica lost.");
+    describe_gauge!(QUEUE_UNSERVED, "Whether a queue has work that nobody asks for.");
+    describe_gauge!(QUEUE_DEPTH, "Open tasks of a queue.");
+    describe_gauge!(QUEUE_OLDEST_AGE_SECONDS, Unit::Seconds, "Age of the oldest waiting task.");
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ pub(crate) fn order() -> Order {
         unit_price,
         line_total: quantity * unit_price,
         note: note.map(str::to_owned),
+        queue: None,
     };
     Order {
         customer_id: "cust-00001234".to_owned(),
@@ -72,6 +73,7 @@ pub(crate) fn order() -> Order {
         notify_to: None,
         pickup_at: None,
         ready_by: None,
+        priority: None,
         channel: Channel::Webhook,
         attributes: std::collections::BTreeMap::new(),
         rehearsal: false,

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{
-        ServeConfig, StepSettings, limits,
+        KitchenPull, ServeConfig, StepSettings, limits,
         steps::{ApprovalDefault, time_or},
     },
     postgres::{Database, PoolSpec},
@@ -17,6 +17,7 @@ use crate::{
     },
     shop::{
         Pools,
+        pull::Pull,
         saga::{GoAheadPolicy, Policies},
     },
 };
@@ -94,6 +95,15 @@ fn replica_name(said: Option<&str>, address: SocketAddr, machine: Option<String>
             format!("{machine}:{}", address.port())
         }
         (None, _) => address.to_string(),
+    }
+}
+
+/// What workers pull.
+pub(super) fn pull(said: &KitchenPull) -> Pull {
+    match said {
+        KitchenPull::Nothing => Pull::Nothing,
+        KitchenPull::All => Pull::All,
+        KitchenPull::Stations(stations) => Pull::Stations(stations.clone()),
     }
 }
 

@@ -72,6 +72,12 @@ pub enum ConfigError {
          and an http:// or https:// URL without user, query or fragment"
     )]
     NotifyEndpoint,
+    /// What workers pull is no list of stations.
+    #[error(
+        "--kitchen-pull must be `all`, or names of stations with commas between them, each of at most {max} \
+         lower-case letters, digits and any of . _ -", max = super::limits::QUEUE_CHARS_MAX
+    )]
+    KitchenPull,
     /// The signing secret is malformed. Its text is not shown.
     #[error("--notifier-secret must be whsec_ followed by 24 to 64 bytes in base64")]
     NotifierSecret,

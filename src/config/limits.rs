@@ -38,6 +38,26 @@ pub const SSE_HEARTBEAT: Duration = Duration::from_secs(15);
 /// The `Retry-After` of every refusal that is over soon, in seconds.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// The longest name of a queue or a station, and the longest code of a failure, in bytes: they stand in logs,
+/// metrics and addresses.
+pub const QUEUE_CHARS_MAX: usize = 64;
+/// Queues that one worker asks of at once: a shop has a handful of stations.
+pub const QUEUES_AT_ONCE_MAX: usize = 16;
+/// Tasks that one worker is given at once: what it cannot begin soon, others wait for.
+pub const TASKS_AT_ONCE_MAX: usize = 100;
+/// The longest that a worker is held; most proxies cut a silent request at 60 s.
+pub const TASK_WAIT_MAX: Duration = Duration::from_secs(30);
+/// The shortest lease of a task: below it a busy network loses work that is being done.
+pub const TASK_LEASE_MIN: Duration = Duration::from_secs(1);
+/// The longest lease of a task: so long the work of a dead worker lies still.
+pub const TASK_LEASE_MAX: Duration = Duration::from_secs(1_800);
+/// The progress, or the result, of a task, in bytes of JSON: it is handed on, not worked with.
+pub const TASK_JSON_BYTES_MAX: usize = 16 * 1024;
+/// The largest limit of tasks in workers' hands, far above any shop's.
+pub const QUEUE_IN_FLIGHT_MAX: i32 = 1_000_000;
+/// The largest rate of a queue, in claims a second, far above any shop's.
+pub const QUEUE_RATE_MAX: f64 = 1_000_000.0;
+
 /// Connections for reading (status, lists, history), apart so that stuck writers starve no reader.
 pub const POOL_READ_CONNECTIONS: u32 = 8;
 /// Connections for the journal's writers: two a lane is all the group commit uses.

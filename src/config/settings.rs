@@ -76,6 +76,10 @@ pub struct Settings {
     /// The kitchen's base URL
     #[arg(long, env = "CREMA_KITCHEN_URL", value_name = "URL")]
     pub kitchen_url: Option<String>,
+    /// Let workers pull what is ordered from task queues, instead of handing it to the kitchen: `all`, or the
+    /// stations whose items they pull, with commas between them
+    #[arg(long, env = "CREMA_KITCHEN_PULL", value_name = "all|STATION,...")]
+    pub kitchen_pull: Option<String>,
     /// The URL that signed notices are sent to
     #[arg(long, env = "CREMA_NOTIFIER_URL", value_name = "URL")]
     pub notifier_url: Option<String>,
@@ -139,6 +143,7 @@ impl Settings {
             pg_bin: self.pg_bin.or(weaker.pg_bin),
             payment_url: self.payment_url.or(weaker.payment_url),
             kitchen_url: self.kitchen_url.or(weaker.kitchen_url),
+            kitchen_pull: self.kitchen_pull.or(weaker.kitchen_pull),
             notifier_url: self.notifier_url.or(weaker.notifier_url),
             notifier_secret: self.notifier_secret.or(weaker.notifier_secret),
             notify_endpoint: self.notify_endpoint.or(weaker.notify_endpoint),
@@ -167,6 +172,7 @@ impl Settings {
         for text in [
             &mut self.payment_url,
             &mut self.kitchen_url,
+            &mut self.kitchen_pull,
             &mut self.notifier_url,
             &mut self.rehearsal_url,
             &mut self.replica_name,

@@ -53,6 +53,19 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 }
 
 #[test]
+fn what_workers_pull_is_everything_or_named_stations() {
+    let pull = |said: &str| resolve(&[&format!("--kitchen-pull={said}")]).map(|it| it.kitchen_pull);
+    assert_eq!(resolve(&[]).unwrap().kitchen_pull, KitchenPull::Nothing);
+    assert_eq!(pull("").unwrap(), KitchenPull::Nothing);
+    assert_eq!(pull("all").unwrap(), KitchenPull::All);
+    let two = ["bar", "pastry"].map(str::to_owned).into();
+    assert_eq!(pull("pastry, bar").unwrap(), KitchenPull::Stations(two));
+    for wrong in ["all,bar", "Bar", "bar,", "the bar"] {
+        assert!(matches!(pull(wrong), Err(ConfigError::KitchenPull)), "{wrong}");
+    }
+}
+
+#[test]
 fn a_flag_can_take_back_what_the_file_switches_on() {
     let file = Settings { require_idempotency_key: Some(true), ..Settings::default() };
     let off = said(&["--require-idempotency-key=false"]);

@@ -120,12 +120,15 @@ const STREAMS: [&str; 2] = ["/v1/events", "/v1/orders/{id}/events"];
 /// The route that waits when it is asked to, by this parameter.
 const LONG_POLL: (&str, &str) = ("/v1/orders/{id}", "wait");
 
+/// The route on which workers are held until there is work.
+const HELD: &str = "/v1/queues/{queue}/poll";
+
 /// What a request costs.
 #[derive(Debug, PartialEq)]
 enum Kind {
     /// Asked by those who watch over the process, above all under load: always let in.
     Service,
-    /// An event stream or a long-poll: memory only. Its handler is dropped when its client leaves, so it
+    /// An event stream, a long-poll or a worker that asks: memory only. Its handler is dropped when its client leaves, so it
     /// hands all its work with the database to tasks that are owned elsewhere.
     Waiting,
     /// Everything else.
@@ -146,6 +149,7 @@ fn kind(request: &Request) -> Kind {
         Some("/livez" | "/readyz" | "/metrics") => Kind::Service,
         Some(route) if reads && STREAMS.contains(&route) => Kind::Waiting,
         Some(route) if reads && route == LONG_POLL.0 && waits() => Kind::Waiting,
+        Some(HELD) if request.method() == Method::POST => Kind::Waiting,
         _ => Kind::Working,
     }
 }

@@ -10,10 +10,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Counter,
     extract::{Body, Path},
+    poll::queue_name,
     problem::{Code, Problem},
 };
 use crate::shop::{
     books::{menu::ShopState, stock::StockRow},
+    menu::NewMenuItem,
     order::{Malformed, NAME_CHARS_MAX, NOTE_CHARS_MAX, Need, text},
 };
 
@@ -51,6 +53,8 @@ struct ItemOut {
     name: String,
     /// Minor units.
     price: i64,
+    /// Where it is made; the queue of its tickets, where workers pull them.
+    station: String,
     /// Whether it can be ordered now: on sale, and enough of everything for one.
     available: bool,
     /// How many could be made of what is there.
@@ -77,6 +81,7 @@ async fn menu(State(counter): State<Counter>) -> Result<Json<MenuOut>, Problem> 
             item: item.clone(),
             name: it.name.clone(),
             price: it.price,
+            station: it.station.clone(),
             available: it.available && servings.is_none_or(|it| it > 0),
             servings,
             recipe: it.recipe.iter().map(|it| (it.ingredient.clone(), it.quantity)).collect(),
@@ -99,6 +104,10 @@ struct PutItem {
     /// Whether it is on sale.
     #[serde(default = "yes")]
     available: bool,
+    /// Where it is made: lower-case letters, digits and any of . _ -; as before, and at first `bar`, if absent.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64, example = "bar")]
+    station: Option<String>,
     /// What one takes from the stock.
     recipe: BTreeMap<String, i64>,
 }
@@ -126,12 +135,17 @@ async fn put_item(
         text("/recipe (a name)", ingredient, 1, NAME_CHARS_MAX)?;
         within(&format!("/recipe/{ingredient}"), *quantity, 1, 1_000_000)?;
     }
+    if let Some(station) = &put.station {
+        queue_name("/station", station)?;
+    }
     let recipe: Vec<Need> = put
         .recipe
-        .into_iter()
-        .map(|(ingredient, quantity)| Need { ingredient, quantity })
+        .iter()
+        .map(|(ingredient, quantity)| Need { ingredient: ingredient.clone(), quantity: *quantity })
         .collect();
-    counter.shop.put_item(&item, &put.name, put.price, put.available, &recipe).await?;
+    let PutItem { name, price, available, station, .. } = put;
+    let new = NewMenuItem { name, price, available, station, recipe };
+    counter.shop.put_item(&item, &new).await?;
     menu(State(counter)).await
 }
 

@@ -15,12 +15,15 @@ mod observe;
 mod operators;
 mod orders;
 mod participants;
+mod poll;
 pub mod problem;
+mod queues;
 mod refusal;
 mod requests;
 mod schedules;
 pub mod serve;
 pub mod service;
+mod tasks;
 mod travel;
 mod wait;
 mod why;
@@ -68,6 +71,9 @@ fn api() -> OpenApiRouter<Counter> {
         .merge(operators::routes())
         .merge(requests::routes())
         .merge(participants::routes())
+        .merge(queues::routes())
+        .merge(poll::routes())
+        .merge(tasks::routes())
         .merge(why::routes())
         .merge(travel::routes())
 }

@@ -78,6 +78,9 @@ codes! {
     NotParked "not_parked" 409 "The order does not need a person";
     AlreadyCollected "already_collected" 409 "The order has been collected already";
     NotReady "not_ready" 409 "The order is not ready yet";
+    LeaseLost "lease_lost" 409 "The task is not this worker's any more";
+    TaskWithdrawn "task_withdrawn" 409 "The task is not wanted any more";
+    TaskDone "task_done" 409 "The task has ended already";
     ScheduleLimit "schedule_limit" 409 "There are as many schedules as there may be";
     CursorExpired "cursor_expired" 410 "What came after this position is not kept any more";
     VersionChanged "version_changed" 412 "The order is another one by now";

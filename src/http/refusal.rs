@@ -46,6 +46,9 @@ impl From<ShopError> for Problem {
             ShopError::SettlementUnfit(_) => Self::new(Code::SettlementUnfit, detail),
             ShopError::AlreadyCollected => Self::new(Code::AlreadyCollected, detail),
             ShopError::NotWaiting => Self::new(Code::NotParked, detail),
+            ShopError::LeaseLost => Self::new(Code::LeaseLost, detail),
+            ShopError::TaskWithdrawn => Self::new(Code::TaskWithdrawn, detail),
+            ShopError::TaskDone => Self::new(Code::TaskDone, detail),
             ShopError::StockTooLow => Self::new(Code::StockConflict, detail),
             ShopError::Journal(error) if error.is_of_another_release() => {
                 let detail = "The order is of another release, which this replica does not know; \

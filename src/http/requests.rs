@@ -202,6 +202,7 @@ struct Change {
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The order's ETag, or *")),
     responses(
         (status = OK, body = OrderView, headers(("etag" = String))),
+        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
         (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
         (status = CONFLICT, body = Problem, content_type = "application/problem+json",
             description = "`already_started`, or `order_closed`"),

@@ -53,13 +53,18 @@ impl Until {
 
 /// A time like `30s` or `500ms`, at most a minute.
 pub(super) fn parse_wait(wait: &str) -> Result<Duration, Problem> {
-    let (number, unit) = match wait.strip_suffix("ms") {
-        Some(number) => (number, 1),
-        None => (wait.strip_suffix('s').unwrap_or(wait), 1_000),
-    };
-    let millis = number.parse::<u32>().ok().and_then(|it| it.checked_mul(unit));
     let refuse = || Problem::new(Code::InvalidQuery, "`wait` is a time like 30s or 500ms.");
-    Ok(Duration::from_millis(u64::from(millis.ok_or_else(refuse)?)).min(WAIT_MAX))
+    Ok(parse_time(wait).ok_or_else(refuse)?.min(WAIT_MAX))
+}
+
+/// A time like `30s` or `500ms`.
+pub(super) fn parse_time(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('s').unwrap_or(text), 1_000),
+    };
+    let millis = number.parse::<u32>().ok()?.checked_mul(unit)?;
+    Some(Duration::from_millis(u64::from(millis)))
 }
 
 /// Subscribes first, then looks, then waits: nothing is slept through. The whole order is read once, at the

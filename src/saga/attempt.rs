@@ -10,7 +10,7 @@ use super::{
     definition::{Answer, Planned},
     draft::Draft,
     event::{State, StepIndex},
-    limits::Pass,
+    limits::{Pass, Way},
     runner::{Running, Turn},
     step::{Cx, Done, Left, StepError},
     wire::{Ear, Report, wire},
@@ -20,6 +20,30 @@ use super::{
 const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
 impl<E: Send + Sync + 'static> Core<E> {
+    /// Calls a step, once its participant may be called, and drafts what follows. An error is what the task does
+    /// instead of going on.
+    pub(super) async fn execute(
+        &self,
+        running: &mut Running<E>,
+        step: StepIndex,
+        attempt: u32,
+    ) -> Result<Draft<E>, Turn> {
+        let heard = running.state.signals.len();
+        let mut pass = self.admit(running, step, Way::Forward).await?;
+        let answer = self.attempt(running, step, attempt, &mut pass).await?;
+        pass.ended(&answer, running.is_cut_off());
+        drop(pass);
+        // What was received while it ran may be what it is about to wait for: it is asked again.
+        if answer.as_ref().is_ok_and(Done::waits) && running.state.signals.len() > heard {
+            return Err(Turn::Again);
+        }
+        // On top of what was written while it ran (`Cx::reached`).
+        let mut draft = Draft::new(running);
+        draft.answer(running, step, attempt, answer);
+        self.follow(running, &mut draft);
+        Ok(draft)
+    }
+
     /// Calls a step. An error is what the task does instead of going on: the saga is not ours any more, say.
     pub(super) async fn attempt(
         &self,
@@ -186,7 +210,7 @@ fn count<E>(planned: &Planned<E>, answer: &Answer<E>, started: Instant) {
         Ok(Done { left: Left::Output(_), .. }) => return meters.count_done(step),
         Ok(Done { left: Left::Waits(_), .. }) => "waiting",
         Err(StepError::Refused { .. }) => "refused",
-        Err(StepError::InDoubt { .. }) => "in_doubt",
+        Err(StepError::InDoubt { .. } | StepError::GivenUp { .. }) => "in_doubt",
         Err(StepError::NeedsAttention { .. }) => "needs_attention",
     };
     metrics::counter!("crema_attempts_total", "step" => step, "outcome" => outcome).increment(1);

@@ -23,6 +23,7 @@ use super::{
     runner::Running,
     step::Lane,
     wait,
+    work::Work,
 };
 
 /// An engine in the making.
@@ -117,6 +118,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
             drive: self.drive,
             settings: self.settings,
             alone: Arc::new(Semaphore::new(1)),
+            work: Arc::new(Work::default()),
             look_now: Notify::new(),
             clock: Clock::new(),
             tasks: TaskTracker::new(),
@@ -146,6 +148,7 @@ impl<E: Send + Sync + 'static> EngineBuilder<E> {
         core.tasks.spawn(core.clone().keep_limits());
         core.tasks.spawn(core.feed.clone().follow(core.drive.clone(), core.halt.clone()));
         core.tasks.spawn(core.clone().listen());
+        core.tasks.spawn(core.clone().hand_out());
         core.tasks.spawn(core.clone().keep_house());
         Ok(Engine { core })
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Core,
-    journal::{self, load},
+    journal::{self, load, task},
 };
 
 /// The channel on which replicas hint to each other that an inbox was written to.
@@ -16,10 +16,12 @@ impl<E: Send + Sync + 'static> Core<E> {
         loop {
             let heard = async {
                 let mut listener = sqlx::postgres::PgListener::connect_with(&self.drive).await?;
-                listener.listen(CHANNEL).await?;
+                listener.listen_all([CHANNEL, task::CHANNEL]).await?;
                 loop {
-                    listener.recv().await?;
-                    self.look_now.notify_one();
+                    match listener.recv().await?.channel() {
+                        CHANNEL => self.look_now.notify_one(),
+                        _ => self.work.hint(),
+                    }
                 }
             };
             let result: sqlx::Result<()> = tokio::select! {
@@ -54,6 +56,9 @@ impl<E: Send + Sync + 'static> Core<E> {
             }
             if let Err(error) = journal::feed::prune(&self.drive, FEED_KEPT_S).await {
                 tracing::warn!(%error, "old rows of the feed stay; it is tried again in an hour");
+            }
+            if let Err(error) = task::look::prune(&self.drive).await {
+                tracing::warn!(%error, "old tasks stay; it is tried again in an hour");
             }
             self.make_partitions().await;
         }

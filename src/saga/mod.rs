@@ -31,12 +31,14 @@ mod requests;
 mod runner;
 pub mod step;
 mod takeover;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tick;
 pub mod upgrade;
 mod wait;
 mod wire;
+mod work;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -53,6 +55,7 @@ use self::{
     lease::{LeaseSettings, Ownership},
     limits::{LimitSettings, Limits},
     live::LiveSagas,
+    work::Work,
 };
 pub use self::{
     definition::{Close, Definitions, Ending, Saga},
@@ -62,6 +65,7 @@ pub use self::{
     journal::{Applied, Apply, Asked, Entry, Only, Refusal},
     requests::Unfit,
     step::{Cx, Done, Lane, Policy, Step, StepError},
+    work::UNSERVED_AFTER,
 };
 
 /// The limits of an engine, each with its unit and reason.
@@ -133,6 +137,7 @@ pub(crate) struct Core<E> {
     settings: EngineSettings,
     /// One at a time: sagas that may have killed their replicas, until they have survived for a while.
     alone: Arc<Semaphore>,
+    work: Arc<Work>,
     look_now: Notify,
     clock: Clock,
     tasks: TaskTracker,

@@ -158,7 +158,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
     }
 
     /// Tells the owner to look. What was asked for is durable, and found at the next tick in any case.
-    async fn hint(&self, pool: &PgPool, saga_id: Uuid) {
+    pub(super) async fn hint(&self, pool: &PgPool, saga_id: Uuid) {
         if self.core.ownership.epoch(bucket_of(saga_id)).is_some() {
             self.core.look_now.notify_one();
         } else if let Err(error) = inbox::hint(pool, CHANNEL).await {

@@ -130,23 +130,10 @@ impl<E: Send + Sync + 'static> Core<E> {
                 draft.settle(running);
                 draft
             }
-            Action::Execute { step, attempt } => {
-                let mut pass = match self.admit(running, step, Way::Forward).await {
-                    Ok(pass) => pass,
-                    Err(turn) => return turn,
-                };
-                let answer = match self.attempt(running, step, attempt, &mut pass).await {
-                    Ok(answer) => answer,
-                    Err(turn) => return turn,
-                };
-                pass.ended(&answer, running.is_cut_off());
-                drop(pass);
-                // On top of what was written while it ran (`Cx::reached`).
-                let mut draft = Draft::new(running);
-                draft.answer(running, step, attempt, answer);
-                self.follow(running, &mut draft);
-                draft
-            }
+            Action::Execute { step, attempt } => match self.execute(running, step, attempt).await {
+                Ok(draft) => draft,
+                Err(turn) => return turn,
+            },
             Action::Compensate { step, attempt } => {
                 let mut pass = match self.admit(running, step, Way::Back).await {
                     Ok(pass) => pass,

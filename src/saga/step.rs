@@ -1,17 +1,14 @@
 //! What the author of a saga writes: a [`Step`], what it leaves behind, and how it may fail.
 
-use std::{future::Future, sync::Arc, time::Duration};
+mod cx;
 
-use jiff::Timestamp;
+use std::{future::Future, time::Duration};
+
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::sync::oneshot;
-use uuid::Uuid;
 
-use super::{
-    event::{Signal, State, Wait},
-    wire::{Mouth, Report, wire},
-};
+pub use self::cx::Cx;
+use super::event::Wait;
 
 /// One step of a saga and its compensation.
 ///
@@ -116,6 +113,11 @@ impl<O, E> Done<O, E> {
         Self { left: Left::Waits(wait), effects: Vec::new(), lane: Lane::Own }
     }
 
+    /// Whether it is a wait.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.left, Left::Waits(_))
+    }
+
     /// Adds an effect on rows that no other saga touches.
     pub fn with(mut self, effect: E) -> Self {
         self.effects.push(effect);
@@ -160,6 +162,13 @@ pub enum StepError {
         detail: String,
         /// The participant's own wish for the next attempt; never shortens the policy's delay.
         retry_after: Option<Duration>,
+    },
+    /// It may have happened, and to try again is of no use: compensated as if it had. Past the pivot, where
+    /// nothing can be taken back, it is in doubt like others.
+    #[error("given up: {detail}")]
+    GivenUp {
+        /// For people.
+        detail: String,
     },
     /// Something only a person can settle (a participant that captured another amount, say). The
     /// saga is parked with this reason; attempts go on at the longest delay and none is counted.
@@ -230,70 +239,5 @@ impl Policy {
         let jittered = (capped * (1.0 + self.jitter * spread)).max(0.0);
         let delay = Duration::try_from_secs_f64(jittered).unwrap_or(self.backoff_max);
         delay.max(retry_after.unwrap_or_default())
-    }
-}
-
-/// What an attempt is told about where it stands, and its line back to the engine.
-#[derive(Debug, Clone)]
-pub struct Cx {
-    /// The saga.
-    pub saga_id: Uuid,
-    /// The step's name.
-    pub step: &'static str,
-    /// From 1; rises over retries and takeovers, so it never comes twice for one step.
-    pub attempt: u32,
-    /// The time, by the database's clock.
-    pub now: Timestamp,
-    pub(super) state: Arc<State>,
-    pub(super) mouth: Mouth,
-}
-
-impl Cx {
-    /// A stand-alone context, for calling a participant outside a saga and in tests.
-    pub fn detached(saga_id: Uuid, step: &'static str) -> Self {
-        let state = Arc::new(State::default());
-        Self { saga_id, step, attempt: 1, now: Timestamp::now(), state, mouth: wire().0 }
-    }
-
-    /// The idempotency key: the same for every attempt at this step of this saga.
-    pub fn key(&self) -> String {
-        format!("{}/{}", self.saga_id, self.step)
-    }
-
-    /// What an earlier step left in the journal, typed by the step that left it; `None` when it has
-    /// not been done, or its output does not decode.
-    pub fn output<S: Step>(&self) -> Option<S::Output> {
-        serde_json::from_str(self.state.output(S::NAME)?).ok()
-    }
-
-    /// Whether the time that this step waited for has come.
-    pub fn timed_out(&self) -> bool {
-        self.state.named(self.step).is_some_and(|it| it.is_time_over)
-    }
-
-    /// The signals of a name that the saga has received so far, in order; also those from before anything
-    /// waited for them.
-    pub fn signals(&self, name: &str) -> impl DoubleEndedIterator<Item = &Signal> {
-        self.state.signals.iter().filter(move |it| it.name == name)
-    }
-
-    /// Tells the engine that the attempt is alive, and how far it has come.
-    pub fn heartbeat(&self, progress: Option<Value>) {
-        self.mouth.tell(Report::Heartbeat(progress));
-    }
-
-    /// Journals that the attempt has reached a point worth a label of its own, and returns once that
-    /// is durable. Cancellation safe; a line already on its way may still be written.
-    pub async fn reached(&self, label: &'static str) {
-        let (journaled, written) = oneshot::channel();
-        self.mouth.tell(Report::Reached { label, journaled });
-        // An error says that nobody listens: the attempt is over, or none of the engine's.
-        let _ = written.await;
-    }
-
-    /// Resolves when the saga is asked to cancel. An attempt that returns early then leaves the
-    /// compensation to the engine; one that does not is dropped after a grace period.
-    pub async fn cancelled(&self) {
-        self.mouth.cancelled().await;
     }
 }

@@ -45,6 +45,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// What workers have made.
+    pub(super) fn pulled() -> Self {
+        Self { state: TicketState::Prepared, progress: None, reason: None, heartbeat_at: None }
+    }
+
     /// Whether somebody is at work, since it looked like that. That it is answered says that the kitchen's server
     /// lives, not that its people do. A ticket that has not been begun is nobody's yet: nothing of it moves,
     /// and nothing is wrong.

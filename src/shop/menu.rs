@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use super::{
     books,
     order::{Need, NewItem, OrderLine},
+    pull::Pull,
 };
 
 /// The menu as of one version.
@@ -32,6 +33,23 @@ pub struct MenuItem {
     pub price: i64,
     /// Whether it is on sale at all.
     pub available: bool,
+    /// Where it is made: the queue of its tasks, if workers pull them.
+    pub station: String,
+    /// What one piece takes from the stock.
+    pub recipe: Vec<Need>,
+}
+
+/// An item as it is to be.
+#[derive(Debug, Clone)]
+pub struct NewMenuItem {
+    /// For people.
+    pub name: String,
+    /// Minor units.
+    pub price: i64,
+    /// Whether it is on sale at all.
+    pub available: bool,
+    /// Where it is made; as before, and at first at the bar, if absent.
+    pub station: Option<String>,
     /// What one piece takes from the stock.
     pub recipe: Vec<Need>,
 }
@@ -70,7 +88,12 @@ pub struct Priced {
 
 impl Menu {
     /// Prices items. Sums cannot overflow: prices are at most 10^8, quantities 100, lines 50.
-    pub fn price(&self, items: &[NewItem], expected: Option<i64>) -> Result<Priced, Unpriced> {
+    pub fn price(
+        &self,
+        items: &[NewItem],
+        expected: Option<i64>,
+        pull: &Pull,
+    ) -> Result<Priced, Unpriced> {
         let mut lines = Vec::with_capacity(items.len());
         let mut needs: BTreeMap<&str, i64> = BTreeMap::new();
         for asked in items {
@@ -92,6 +115,7 @@ impl Menu {
                 unit_price: known.price,
                 line_total: known.price * asked.quantity,
                 note: asked.note.clone(),
+                queue: pull.has(&known.station).then(|| known.station.clone()),
             });
         }
         let total = lines.iter().map(|it| it.line_total).sum();

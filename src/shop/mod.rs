@@ -21,7 +21,9 @@ pub mod participants;
 pub mod past;
 pub mod payments;
 mod place;
+pub mod pull;
 mod query;
+pub mod queues;
 pub mod rehearse;
 mod requests;
 pub mod saga;
@@ -48,6 +50,7 @@ use self::{
     in_flight::InFlight,
     menu::{MenuCache, Unpriced},
     order::Malformed,
+    pull::Pull,
     rehearse::Rehearsed,
     saga::Participants,
 };
@@ -72,6 +75,7 @@ pub struct Shop {
     menu: MenuCache,
     participants: Participants,
     policies: saga::Policies,
+    pull: Pull,
     rehearsed: Rehearsed,
     code_length: AtomicUsize,
     in_flight: Arc<InFlight>,
@@ -105,6 +109,8 @@ pub struct Opening {
     pub rehearsed: Rehearsed,
     /// The steps' policies.
     pub policies: saga::Policies,
+    /// What workers pull.
+    pub pull: Pull,
     /// The engine's limits.
     pub engine: EngineSettings,
 }
@@ -190,6 +196,15 @@ pub enum ShopError {
     /// The stock would fall below zero.
     #[error("there is not that much of it")]
     StockTooLow,
+    /// The task is another worker's by now, or back in its queue.
+    #[error("the lease is over: the task is another worker's by now, or back in its queue")]
+    LeaseLost,
+    /// The task is not wanted any more.
+    #[error("the task was withdrawn: its order does not want it any more")]
+    TaskWithdrawn,
+    /// The task has ended otherwise.
+    #[error("the task has ended otherwise already")]
+    TaskDone,
     /// What is to be a cron expression is none, or has no day that ever comes.
     #[error("the cron expression cannot be used: {0}")]
     CronInvalid(String),
@@ -211,7 +226,7 @@ impl Shop {
     /// Opens the shop: reads the menu, starts the engine. Refused when orders are open of versions that are not
     /// registered, unless the engine's settings allow it.
     pub async fn open(opening: Opening) -> Result<Arc<Self>, EngineError> {
-        let Opening { options, pools, participants, rehearsed, policies, engine } = opening;
+        let Opening { options, pools, participants, rehearsed, policies, pull, engine } = opening;
         let menu = MenuCache::default();
         menu.refresh(&pools.read).await?;
         books::partitions::make(&pools.write).await;
@@ -230,6 +245,7 @@ impl Shop {
             menu,
             participants,
             policies,
+            pull,
             rehearsed,
             code_length: AtomicUsize::new(place::CODE_LENGTH_MIN),
             in_flight: Arc::default(),

@@ -42,6 +42,11 @@ pub struct NewOrder {
     /// How the customer hears of it; the shop's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    /// How urgent it is where workers pull their tickets, 1 (first) to 9; 5 if absent. A minute of waiting is
+    /// worth a level, so nothing is put off for ever.
+    #[schema(minimum = 1, maximum = 9)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i16>,
     /// A pre-order: when it is to be ready. It is begun some minutes before; until then it can be moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -135,6 +140,9 @@ pub struct Order {
     /// What it can be found by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+    /// How urgent its tickets are, where workers pull them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i16>,
     /// Whether stand-ins play the participants.
     pub rehearsal: bool,
     /// What it takes from the stock.
@@ -154,6 +162,9 @@ pub struct OrderLine {
     pub line_total: i64,
     /// For the barista.
     pub note: Option<String>,
+    /// The queue from which a worker pulls it; the kitchen is handed it if absent. Settled when the order is placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
 }
 
 /// A quantity of one ingredient, in the stock's unit.
@@ -247,6 +258,9 @@ impl NewOrder {
                 let must = "absent, for the log has no endpoints".to_owned();
                 return Err(Malformed::Field("/notify/to".into(), must));
             }
+        }
+        if self.priority.is_some_and(|it| !(1..=9).contains(&it)) {
+            return Err(Malformed::Field("/priority".into(), "1 to 9".to_owned()));
         }
         if self.attributes.len() > ATTRIBUTES_MAX {
             let must = format!("{ATTRIBUTES_MAX} entries at most");

@@ -120,7 +120,7 @@ impl Shop {
         }
         let mut menu = self.menu.get();
         for attempt in 0..TRIES_MAX {
-            let priced = match menu.price(&new.items, new.expected_total) {
+            let priced = match menu.price(&new.items, new.expected_total, &self.pull) {
                 Ok(priced) => priced,
                 // The menu in memory may be behind: look before refusing.
                 Err(_) if attempt == 0 => {
@@ -141,6 +141,7 @@ impl Shop {
                 pickup_at: new.pickup_at,
                 ready_by: new.ready_by,
                 attributes: new.attributes.clone(),
+                priority: new.priority,
                 rehearsal: self.rehearsed.any(),
                 needs: priced.needs,
             };

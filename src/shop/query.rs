@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::{
     Shop, ShopError,
     books::{list, menu as menu_books, orders, outbox, stock},
-    menu::Menu,
-    order::{Need, Order},
+    menu::{Menu, NewMenuItem},
+    order::Order,
     view::{OrderView, id_floor, is_collectable},
     why::Why,
 };
@@ -65,7 +65,11 @@ impl Shop {
     pub async fn why(&self, order_id: Uuid) -> Result<Why, ShopError> {
         let order = self.find(order_id).await?;
         let held_up = self.held_up(&order).await?;
-        Ok(Why::of(&order, &self.policies, held_up.as_ref()))
+        let awaited = match order.is_closed() {
+            true => Vec::new(),
+            false => self.awaited(order_id).await?,
+        };
+        Ok(Why::of(&order, &self.policies, held_up.as_ref(), &awaited))
     }
 
     /// The status of an order, and whether that is final: one statement, for those who only wait.
@@ -195,16 +199,8 @@ impl Shop {
     }
 
     /// Writes an item of the menu.
-    pub async fn put_item(
-        &self,
-        item: &str,
-        name: &str,
-        price: i64,
-        available: bool,
-        recipe: &[Need],
-    ) -> Result<(), ShopError> {
-        let written = menu_books::put(&self.write, item, name, price, available, recipe).await;
-        match written {
+    pub async fn put_item(&self, item: &str, put: &NewMenuItem) -> Result<(), ShopError> {
+        match menu_books::put(&self.write, item, put).await {
             Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => {
                 Err(ShopError::NotFound("ingredient"))
             }

@@ -169,5 +169,5 @@ impl Shop {
     }
 }
 
-/// The place of [`GoAhead`] in the newest list, by which a row tells that an order waits there.
+/// The place of [`GoAhead`](super::saga::GoAhead) in the newest list, by which a row tells that an order waits there.
 const GO_AHEAD: i16 = 1;

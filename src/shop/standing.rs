@@ -71,7 +71,8 @@ impl Shop {
         if let Some(to) = to.filter(|it| !self.participants.notices.has(it)) {
             return Err(ShopError::EndpointUnknown(to.clone()));
         }
-        self.menu.refresh(&self.read).await?.price(&order.items, order.expected_total)?;
+        let menu = self.menu.refresh(&self.read).await?;
+        menu.price(&order.items, order.expected_total, &self.pull)?;
         Ok(())
     }
 

@@ -5,6 +5,8 @@
 //! happens next and when, and who can change it. It is never empty.
 
 mod held;
+mod pulled;
+mod rests;
 mod suspended;
 #[cfg(test)]
 mod tests;
@@ -16,12 +18,16 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use self::held::HeldUp;
-use self::words::{Task, capitalised, cause, ended, quoted, second, task, undoing};
+use self::rests::{ends, rests};
+use self::{
+    pulled::{is_pulled, pulled, whether_to_cancel},
+    words::{Task, capitalised, cause, ended, quoted, second, task, undoing},
+};
 use super::{
     saga::Policies,
     view::{CompensationOut, OrderView, StepOut},
 };
-use crate::saga::history::StepStatus;
+use crate::saga::{history::StepStatus, journal::task::look::Awaited};
 
 /// Why an order stands where it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -52,6 +58,8 @@ pub enum WaitsFor {
     Answer,
     /// The time of the next attempt.
     NextAttempt,
+    /// A worker has to ask for it, or to make it.
+    Worker,
     /// As many calls of its participant are in flight as may be.
     Slot,
     /// As many calls of its participant have gone out as may a second.
@@ -83,8 +91,14 @@ fn attempts_max(policies: &Policies, step: &str) -> Option<u32> {
 }
 
 impl Why {
-    /// Why this order stands where it does, and what keeps its step at hand from being called, if that is so.
-    pub fn of(order: &OrderView, policies: &Policies, held_up: Option<&HeldUp>) -> Self {
+    /// Why this order stands where it does, what keeps its step at hand from being called, if that is so, and which
+    /// tickets are open that workers pull.
+    pub fn of(
+        order: &OrderView,
+        policies: &Policies,
+        held_up: Option<&HeldUp>,
+        awaited: &[Awaited],
+    ) -> Self {
         let (sentence, waits_for, since, next_at) = if let Some(closed_at) = order.closed_at {
             let waits = ends(order);
             (ended(order, closed_at), waits, closed_at, None)
@@ -95,6 +109,11 @@ impl Why {
                 |it| (it.waits_for(), it.next_at()),
             );
             (going_back(order, step, undo, held_up), waits, order.updated_at, next_at)
+        } else if let Some(step) =
+            at_hand(order).filter(|it| is_pulled(order, it, awaited) && order.paused.is_none())
+        {
+            let since = step.started_at.unwrap_or(order.updated_at);
+            (pulled(order, step, awaited), WaitsFor::Worker, since, step.next_attempt_at)
         } else if let Some(suspended) = suspended::of(order) {
             suspended
         } else if let Some(step) = at_hand(order) {
@@ -122,25 +141,6 @@ impl Why {
             next_at,
             actions: order.actions.clone(),
         }
-    }
-}
-
-fn ends(order: &OrderView) -> WaitsFor {
-    match (order.status.as_str(), order.collected_at) {
-        ("COMPLETED", None) => WaitsFor::Collection,
-        _ => WaitsFor::Nothing,
-    }
-}
-
-fn rests(
-    order: &OrderView,
-    state: StepStatus,
-    next_at: Option<Timestamp>,
-) -> (WaitsFor, Option<Timestamp>) {
-    match (&order.attention, state) {
-        (Some(_), _) => (WaitsFor::Person, next_at),
-        (None, StepStatus::Waiting) => (WaitsFor::NextAttempt, next_at),
-        (None, _) => (WaitsFor::Answer, None),
     }
 }
 
@@ -210,13 +210,8 @@ fn going_on(
 
 /// What can still be done about an order that goes forward.
 fn outlook(order: &OrderView) -> String {
-    let can = |action: &str| order.actions.contains(&action);
-    let cancel = match order.cancellation {
-        Some(_) => "a cancellation was accepted and follows once this attempt has ended",
-        None if can("cancel") => "the customer or the shop can still cancel",
-        None => "it is too late to cancel",
-    };
-    match can("retry") {
+    let cancel = whether_to_cancel(order);
+    match order.actions.contains(&"retry") {
         true => format!("an operator can retry now, and {cancel}"),
         false => cancel.to_owned(),
     }

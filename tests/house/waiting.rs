@@ -27,11 +27,13 @@ fn functions(files: &[&File]) -> HashMap<String, Vec<(String, String)>> {
     functions
 }
 
-/// The handlers of `GET` at these routes, by what is described of them.
+/// The handlers at these routes, by what is described of them: of `GET`, and of the `POST` on which workers are held.
 fn handlers(files: &[&File], routes: &[String]) -> Vec<String> {
     let mut handlers = Vec::new();
     for file in files {
-        for at in find(&file.product, "#[utoipa::path(get") {
+        let described =
+            ["#[utoipa::path(get", "#[utoipa::path(post"].map(|it| find(&file.product, it));
+        for at in described.concat() {
             let end = closing(&file.product, at + 1);
             let lines = file.line(at)..=file.line(end);
             let is_it =

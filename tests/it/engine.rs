@@ -1,6 +1,7 @@
 //! The room `saga` alone: toy sagas and toy participants on a real database.
 
 mod attempts;
+mod attentive;
 mod breaker;
 mod cancel;
 mod commits;

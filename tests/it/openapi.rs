@@ -59,6 +59,9 @@ fn body_for(method: &str, path: &str) -> Option<Value> {
         ("PUT", "/v1/menu/items/{item}") => {
             Some(json!({ "name": "Latte", "price": 480, "recipe": { "milk": 220 } }))
         }
+        ("POST", "/v1/queues/{queue}/poll") => Some(json!({ "worker": "ada", "wait": "0s" })),
+        ("POST", "/v1/tasks/{token}/fail") => Some(json!({ "code": "broken" })),
+        ("PUT", "/v1/queues/{queue}/limits") => Some(json!({ "by": "ada", "reason": "x" })),
         ("PUT", "/v1/schedules/{name}") => {
             Some(json!({ "every_seconds": 86_400, "order": order_of("latte") }))
         }
@@ -70,6 +73,12 @@ fn body_for(method: &str, path: &str) -> Option<Value> {
         ("PUT", "/v1/shop") => Some(json!({ "mode": "open" })),
         _ => None,
     }
+}
+
+/// A token of no task, or none at all.
+fn token(id: &str) -> String {
+    let hex = id.replace('-', "");
+    format!("{hex}{hex}")
 }
 
 #[tokio::test]
@@ -85,6 +94,7 @@ async fn every_route_answers_as_it_is_described() {
         for id in [&*known, &unknown, "nope"] {
             let address = path.replace("{id}", id).replace("{name}", id).replace("{token}", id);
             let address = address.replace("{ingredient}", "milk").replace("{item}", "latte");
+            let address = address.replace("{queue}", "bar").replace("{token}", &token(id));
             let verb = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
             let mut request = api.http.request(verb, api.url(&address));
             if let Some(body) = body_for(&method, &path) {

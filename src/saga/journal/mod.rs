@@ -25,6 +25,7 @@ mod queue;
 pub(super) mod read;
 pub(super) mod signal;
 mod single;
+pub mod task;
 mod unknown;
 mod write;
 mod writer;

@@ -58,6 +58,8 @@ impl Pass {
                 Outcome::Answer
             }
             Err(StepError::InDoubt { .. }) if is_ours || self.is_alive => Outcome::Unknown,
+            // What nobody came to do in time tells nothing of who is called.
+            Err(StepError::GivenUp { .. }) => Outcome::Unknown,
             Err(StepError::InDoubt { retry_after, .. }) => Outcome::Failure(
                 retry_after.map(|it| Micros::try_from(it.as_micros()).unwrap_or(Micros::MAX / 4)),
             ),

@@ -16,8 +16,11 @@ use super::{
     refusal, stock,
 };
 use crate::{
-    saga::{Applied, Entry, Refusal},
-    shop::order::{Channel, Need},
+    saga::{Applied, Entry, Refusal, Step, journal::task},
+    shop::{
+        order::{Channel, Need},
+        saga::Preparation,
+    },
 };
 
 /// The function that the shop gives the engine; see [`Apply`](crate::saga::Apply).
@@ -93,7 +96,11 @@ impl<'a> Shelf<'a> {
                 Effect::Place(_) => (1, "reserve", refusal::OUT_OF_STOCK),
                 Effect::Deduct(_) => (2, "deduct", refusal::INVENTORY_FAILED),
                 Effect::Release { .. } => (2, "release", refusal::INVENTORY_FAILED),
-                Effect::Capture(_) | Effect::Refund(_) | Effect::Notice(_) => continue,
+                Effect::Capture(_)
+                | Effect::Refund(_)
+                | Effect::Notice(_)
+                | Effect::Tasks(_)
+                | Effect::Withdraw => continue,
             };
             let needs = needs_of(effect);
             if let Some(short) = needs.iter().find(|it| !self.has(it, kind)) {
@@ -141,22 +148,32 @@ fn needs_of(effect: &Effect) -> &[Need] {
     match effect {
         Effect::Place(placing) => &placing.needs,
         Effect::Deduct(needs) | Effect::Release { needs, .. } => needs,
-        Effect::Capture(_) | Effect::Refund(_) | Effect::Notice(_) => &[],
+        Effect::Capture(_)
+        | Effect::Refund(_)
+        | Effect::Notice(_)
+        | Effect::Tasks(_)
+        | Effect::Withdraw => &[],
     }
 }
 
-/// Writes what cannot be refused: money, notices, freed codes.
+/// Writes what cannot be refused: money, notices, freed codes, tasks. Tasks last: who claims them waits for nothing of
+/// this.
 async fn write_rest(
     connection: &mut PgConnection,
     effects: Vec<(Uuid, &Effect)>,
 ) -> sqlx::Result<()> {
     let (mut money, mut notices, mut codes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tasks, mut withdrawn) = (Vec::new(), Vec::new());
     for (order_id, effect) in effects {
         match effect {
             Effect::Capture(it) => money.push((order_id, "capture", it)),
             Effect::Refund(it) => money.push((order_id, "refund", it)),
             Effect::Notice(it) => notices.push((order_id, it)),
             Effect::Release { pickup_code, .. } => codes.push(pickup_code.clone()),
+            Effect::Tasks(it) => {
+                tasks.extend(it.iter().map(|task| (order_id, Preparation::NAME, task)));
+            }
+            Effect::Withdraw => withdrawn.push(order_id),
             Effect::Place(_) | Effect::Deduct(_) => {}
         }
     }
@@ -168,6 +185,12 @@ async fn write_rest(
     }
     if !codes.is_empty() {
         place::free_codes(connection, &mut codes).await?;
+    }
+    if !tasks.is_empty() {
+        task::create_tasks(connection, &tasks).await?;
+    }
+    if !withdrawn.is_empty() {
+        task::withdraw_tasks(connection, &withdrawn).await?;
     }
     Ok(())
 }

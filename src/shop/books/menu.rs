@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::PgPool;
 
 use crate::shop::{
-    menu::{Menu, MenuItem},
+    menu::{Menu, MenuItem, NewMenuItem},
     order::Need,
 };
 
@@ -13,7 +13,7 @@ use crate::shop::{
 pub(in crate::shop) async fn read(pool: &PgPool) -> sqlx::Result<Menu> {
     let rows = sqlx::query!(
         r#"select s.menu_version, s.currency, i.item as "item?", i.name as "name?", i.price as "price?",
-                  i.available as "available?", r.ingredient as "ingredient?", r.quantity as "quantity?"
+                  i.available as "available?", i.station as "station?", r.ingredient as "ingredient?", r.quantity as "quantity?"
              from shop s left join menu_item i on true left join recipe r on r.item = i.item
             order by i.item, r.ingredient"#
     )
@@ -23,13 +23,14 @@ pub(in crate::shop) async fn read(pool: &PgPool) -> sqlx::Result<Menu> {
     let mut items: BTreeMap<String, MenuItem> = BTreeMap::new();
     for row in rows {
         (menu.version, menu.currency) = (row.menu_version, row.currency);
-        let (Some(item), Some(name), Some(price), Some(available)) =
-            (row.item, row.name, row.price, row.available)
+        let (Some(item), Some(name), Some(price), Some(available), Some(station)) =
+            (row.item, row.name, row.price, row.available, row.station)
         else {
             continue;
         };
-        let entry =
-            items.entry(item).or_insert(MenuItem { name, price, available, recipe: Vec::new() });
+        let recipe = Vec::new();
+        let new = MenuItem { name, price, available, station, recipe };
+        let entry = items.entry(item).or_insert(new);
         if let Some((ingredient, quantity)) = row.ingredient.zip(row.quantity) {
             entry.recipe.push(Need { ingredient, quantity });
         }
@@ -38,15 +39,9 @@ pub(in crate::shop) async fn read(pool: &PgPool) -> sqlx::Result<Menu> {
     Ok(menu)
 }
 
-/// Writes an item and its recipe, and opens a new version of the menu.
-pub(in crate::shop) async fn put(
-    pool: &PgPool,
-    item: &str,
-    name: &str,
-    price: i64,
-    available: bool,
-    recipe: &[Need],
-) -> sqlx::Result<()> {
+/// Writes an item and its recipe (where nothing is said of its station it stays where it is made), and opens a new version of the menu.
+pub(in crate::shop) async fn put(pool: &PgPool, item: &str, put: &NewMenuItem) -> sqlx::Result<()> {
+    let NewMenuItem { name, price, available, station, recipe } = put;
     let ingredients: Vec<&str> = recipe.iter().map(|it| it.ingredient.as_str()).collect();
     let quantities: Vec<i64> = recipe.iter().map(|it| it.quantity).collect();
     let mut transaction = pool.begin().await?;
@@ -54,13 +49,16 @@ pub(in crate::shop) async fn put(
         .execute(&mut *transaction)
         .await?;
     sqlx::query!(
-        "insert into menu_item (item, name, price, available) values ($1, $2, $3, $4)
+        "insert into menu_item (item, name, price, available, station)
+         values ($1, $2, $3, $4, coalesce($5, 'bar'))
          on conflict (item) do update
-            set name = excluded.name, price = excluded.price, available = excluded.available",
+            set name = excluded.name, price = excluded.price, available = excluded.available,
+                station = coalesce($5, menu_item.station)",
         item,
         name,
         price,
         available,
+        station.as_deref(),
     )
     .execute(&mut *transaction)
     .await?;

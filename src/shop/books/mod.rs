@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 pub use self::effects::apply;
 use super::order::{Channel, Need};
+use crate::saga::journal::task::NewTask;
 
 /// A change to the shop's tables, to be committed with a journal line.
 #[derive(Debug)]
@@ -44,6 +45,10 @@ pub enum Effect {
     Refund(Money),
     /// The customer is to be told.
     Notice(Notice),
+    /// Workers are to be asked; made again they stay as they are.
+    Tasks(Vec<NewTask>),
+    /// What workers were asked is not wanted any more.
+    Withdraw,
 }
 
 /// What [`Effect::Place`] writes.

@@ -7,7 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    saga::{Cx, Done, Policy, Step, StepError, Wait},
+    saga::{
+        Cx, Done, Policy, Step, StepError, Wait,
+        journal::task::{TASK, TASK_CLAIMED},
+    },
     shop::{books::Effect, message::amount, order::Order},
 };
 
@@ -16,7 +19,7 @@ pub const PICKUP_SIGNAL: &str = "pickup_at";
 /// The signal that carries a person's word about a large order.
 pub const APPROVAL_SIGNAL: &str = "approval";
 /// Signals that have routes of their own, and are not taken by the one for all others.
-pub const RESERVED_SIGNALS: [&str; 3] = [PICKUP_SIGNAL, APPROVAL_SIGNAL, "task"];
+pub const RESERVED_SIGNALS: [&str; 4] = [PICKUP_SIGNAL, APPROVAL_SIGNAL, TASK, TASK_CLAIMED];
 
 /// A wake-up this much early is not sent back to sleep: whoever computed when to wake knew the database's
 /// clock to some milliseconds only.

@@ -13,6 +13,7 @@ use crate::{
         order::{Order, OrderLine},
         participant::Call,
         payments::{Payments, Receipt},
+        pull,
     },
 };
 
@@ -159,33 +160,62 @@ impl Step for Preparation {
     type Output = Ticket;
     type Effect = Effect;
 
+    /// What workers pull calls nobody.
+    fn calls(&self, order: &Order) -> bool {
+        order.items.iter().any(|it| it.queue.is_none())
+    }
+
     fn policy(&self) -> Policy {
         self.policy
     }
 
+    /// What the kitchen makes it is handed, and watched over; what workers pull becomes tasks, and is waited for.
+    /// Where an order has both, the kitchen has its ticket before the tasks are made, and is looked after when they
+    /// have ended.
     async fn execute(&self, cx: &Cx, order: &Order) -> Result<Done<Ticket, Effect>, StepError> {
-        let key = ticket_key(cx);
+        let (key, items) = (ticket_key(cx), ticket_items(order));
         let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("kitchen") };
-        let items: Vec<TicketItem> = order.items.iter().map(ticket_item).collect();
-        let ticket = self.kitchen.prepare(cx, call, &items).await;
-        ticket.map(Done::new).map_err(|error| match error {
+        let named = |error: StepError| match error {
             StepError::Refused { code, detail } => {
                 StepError::refused(format!("preparation_{code}"), detail)
             }
             other => other,
-        })
+        };
+        let tasks = pull::tasks(cx.saga_id, order, self.policy.attempts_max);
+        if !tasks.is_empty() {
+            if !items.is_empty() && cx.waits_until().is_none() {
+                self.kitchen.start(call, &items).await.map_err(named)?;
+            }
+            if pull::are_begun(cx) {
+                cx.reached("PREPARING").await;
+            }
+            if let Some(wait) = pull::wait(cx, &tasks, self.policy.start_to_close)? {
+                return Ok(Done::waiting(wait).with(Effect::Tasks(tasks)));
+            }
+            if items.is_empty() {
+                return Ok(Done::new(Ticket::pulled()));
+            }
+        }
+        self.kitchen.prepare(cx, call, &items).await.map(Done::new).map_err(named)
     }
 
+    /// Withdraws what workers pull, in the commit of this; calls off what the kitchen makes. What had been made of
+    /// either is wasted.
     async fn compensate(
         &self,
         cx: &Cx,
         order: &Order,
         _: Option<Ticket>,
     ) -> Result<Done<Value, Effect>, StepError> {
-        let key = ticket_key(cx);
-        let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("kitchen") };
-        let called_off = self.kitchen.call_off(call).await?;
-        Ok(Done::new(json!({ "wasted": called_off.prepared })))
+        let is_pulled = order.items.iter().any(|it| it.queue.is_some());
+        let mut wasted = is_pulled && pull::any_done(cx);
+        if order.items.iter().any(|it| it.queue.is_none()) {
+            let key = ticket_key(cx);
+            let call = Call { key: &key, order_id: cx.saga_id, rehearse: order.mood("kitchen") };
+            wasted |= self.kitchen.call_off(call).await?.prepared;
+        }
+        let done = Done::new(json!({ "wasted": wasted }));
+        Ok(if is_pulled { done.with(Effect::Withdraw) } else { done })
     }
 }
 
@@ -193,6 +223,11 @@ impl Step for Preparation {
 /// call-off of the last is confirmed. This version of the saga makes one ticket an order.
 fn ticket_key(cx: &Cx) -> String {
     format!("{}/1", cx.key())
+}
+
+/// What the kitchen is handed.
+fn ticket_items(order: &Order) -> Vec<TicketItem> {
+    order.items.iter().filter(|it| it.queue.is_none()).map(ticket_item).collect()
 }
 
 fn ticket_item(line: &OrderLine) -> TicketItem {

@@ -2,6 +2,7 @@
 
 mod back;
 mod held;
+mod pulled;
 mod suspended;
 
 use std::collections::BTreeMap;
@@ -49,12 +50,12 @@ fn order(status: &str, done: usize) -> OrderView {
         version: 1,
         pickup_code: "KM47".to_owned(),
         collected_at: None,
-        items: Vec::new(),
-        currency: "EUR".to_owned(),
-        total: 750,
         pickup_at: None,
         ready_by: None,
         paused: None,
+        items: Vec::new(),
+        currency: "EUR".to_owned(),
+        total: 750,
         money: MoneyView { captured: if done > 0 { 750 } else { 0 }, refunded: 0 },
         attributes: BTreeMap::new(),
         rehearsal: true,
@@ -136,7 +137,7 @@ fn closed(status: &str, reason: Option<&str>, captured: i64) -> OrderView {
 }
 
 fn why(order: &OrderView) -> Why {
-    Why::of(order, &Policies::default(), None)
+    Why::of(order, &Policies::default(), None, &[])
 }
 
 fn says(order: &OrderView, sentence: &str) {

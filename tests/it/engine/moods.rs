@@ -23,6 +23,10 @@ pub(crate) enum Mood {
     DoubtThenGate,
     /// Waits for [`World::open`], and then the answer is lost.
     GateThenDoubt,
+    /// Waits for [`World::open`], then for the signal `go`, unless that has come.
+    GateThenWait,
+    /// Nobody knows, and to try again is of no use.
+    GiveUp,
     /// Waits for [`World::open`], then it happens.
     Gate,
     /// The code panics at first.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crema::saga::{Cx, Done, Policy, Step, StepError};
+use crema::saga::{Cx, Done, Policy, Step, StepError, Wait};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -179,6 +179,7 @@ impl<const N: usize> Leg<N> {
     async fn behave(&self, cx: &Cx, mood: Option<Mood>, count: u32) -> Result<(), StepError> {
         let happen = || self.world.happen(cx.saga_id, NAMES[N]);
         match mood {
+            Some(Mood::GiveUp) => return Err(StepError::GivenUp { detail: "of no use".into() }),
             Some(Mood::Refuse) => return Err(StepError::refused("toy_refused", "no")),
             Some(Mood::Doubt { times, happens }) if count <= times => {
                 if happens {
@@ -255,7 +256,12 @@ impl<const N: usize> Step for Leg<N> {
 
     async fn execute(&self, cx: &Cx, input: &Toy) -> Result<Done<Value, Effect>, StepError> {
         let count = self.world.called(cx, NAMES[N].to_owned());
-        self.behave(cx, input.moods.get(NAMES[N]).copied(), count).await?;
+        let mood = input.moods.get(NAMES[N]).copied();
+        if mood == Some(Mood::GateThenWait) && cx.signals("go").next().is_none() {
+            self.world.pass().await;
+            return Ok(Done::waiting(Wait::signal("go", "for the word")));
+        }
+        self.behave(cx, mood, count).await?;
         self.world.happen(cx.saga_id, NAMES[N])?;
         Ok(input.done(NAMES[N], json!({ "receipt": cx.key() })))
     }

@@ -1,6 +1,7 @@
 //! Ticks whose order is refused, and schedules that are changed under way (rows E-26, O-15), at moments that the test
 //! says.
 
+use crema::shop::menu::NewMenuItem;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -53,7 +54,9 @@ async fn what_cannot_be_accepted_any_more_is_not_tried_again() {
     let mut order = order_of("espresso");
     order["expected_total"] = json!(250);
     shops.put(&shop, "a", hourly(order), at(0)).await;
-    shop.put_item("espresso", "Espresso", 260, true, &[]).await.unwrap();
+    let (name, station, recipe) = ("Espresso".to_owned(), None, Vec::new());
+    let dearer = NewMenuItem { name, price: 260, available: true, station, recipe };
+    shop.put_item("espresso", &dearer).await.unwrap();
     shop.tick_schedules(at(0)).await.unwrap();
     let refused = shop.find_schedule("a").await.unwrap();
     assert_eq!(refused.last_error.unwrap().code, "price_changed");

@@ -80,10 +80,8 @@ async fn every_line_of_a_journal_leads_to_an_order() {
         let mut last = at_line(&api, &id, 1).await;
         assert_eq!((&last["status"], &last["version"]), (&json!("PENDING"), &json!(1)), "{last}");
         assert_eq!(last["money"], json!({ "captured": 0, "refunded": 0 }));
-        assert_eq!(
-            (&last["actions"], &last["steps"][0]["state"]),
-            (&json!(["cancel"]), &json!("running"))
-        );
+        assert_eq!(last["steps"][0]["state"], "running");
+        assert_eq!(last["actions"], json!(["cancel"]));
         for event in &history[1..] {
             let order = at_line(&api, &id, event["seq"].as_u64().unwrap() as usize).await;
             for kept in ["id", "items", "total", "created_at", "pickup_code", "attributes"] {

@@ -95,7 +95,6 @@ impl House {
     pub(crate) fn replicas_log(&self) -> String {
         self.replicas.iter().map(Replica::log).collect()
     }
-
     pub(crate) fn replicas(&self) -> &[Replica] {
         &self.replicas
     }
@@ -204,9 +203,9 @@ impl House {
         orders
     }
 
-    /// The number of rows of every table that orders and people write to.
+    /// The rows of every table that orders and people write to.
     pub(crate) async fn rows(&self) -> Vec<(String, i64)> {
-        const TABLES: [&str; 14] = [
+        const TABLES: [&str; 16] = [
             "saga",
             "journal",
             "inbox",
@@ -221,6 +220,8 @@ impl House {
             "collection",
             "idempotency_key",
             "outbox",
+            "task",
+            "queue",
         ];
         let mut connection = self.connection().await;
         let mut rows = Vec::new();
@@ -285,8 +286,8 @@ impl Ledger {
     /// The promises about money and notices, for a closed order.
     fn check(&self, order: &Value) {
         let (captured, refunded) = (self.sum("captured"), self.sum("refunded"));
-        let kept =
-            if order["status"] == "COMPLETED" { order["total"].as_i64().unwrap() } else { 0 };
+        let total = order["total"].as_i64().unwrap();
+        let kept = if order["status"] == "COMPLETED" { total } else { 0 };
         assert_eq!(captured - refunded, kept, "{order}\n{self:?}");
         assert!(self.of("captured").len() <= 1 && self.of("refunded").len() <= 1, "{self:?}");
         assert_eq!(order["money"]["captured"], captured, "{order}\n{self:?}");

@@ -13,6 +13,7 @@ use crema::{
         notices::Notifier,
         participant::{Limits, Participant},
         payments::Payments,
+        pull::Pull,
         rehearse::Rehearsed,
         saga::{Notices, Participants, Policies},
     },
@@ -89,6 +90,7 @@ impl Shops {
             },
             rehearsed: Rehearsed::ALL,
             policies: Policies::default(),
+            pull: Pull::Nothing,
             engine: EngineSettings { name: name.to_owned(), lease, ..EngineSettings::default() },
         };
         let shop = Shop::open(opening).await.unwrap();

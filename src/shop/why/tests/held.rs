@@ -5,7 +5,7 @@ use super::*;
 const SINCE: &str = "2026-03-01T09:00:30Z";
 
 fn held_up(order: &OrderView, by: &HeldUp) -> Why {
-    Why::of(order, &Policies::default(), Some(by))
+    Why::of(order, &Policies::default(), Some(by), &[])
 }
 
 fn slot(in_use: u32, max: u32) -> HeldUp {
