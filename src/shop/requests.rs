@@ -1,11 +1,14 @@
 //! What others may tell an order after it was placed: signals, pauses, another pickup time, a person's word.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use rand::Rng;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
@@ -16,6 +19,9 @@ use super::{
 };
 use crate::saga::{Asked, Only, Settlement};
 
+/// How often an order that is in memory just now is looked at again, and after how long.
+const LOOKS_WHILE_BUSY: u32 = 20;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// The setting that holds the key which approval links are made with.
 const APPROVAL_KEY: &str = "approval_key";
 /// Bytes of a link's signature: half of SHA-256's, which nobody guesses.
@@ -98,9 +104,7 @@ impl Shop {
         let only = Only { while_waiting_at: Some(GO_AHEAD), if_version: version };
         let data = json!(Moved { pickup_at });
         let signal = (PICKUP_SIGNAL, None);
-        let asked =
-            self.engine.signal(&self.write, order_id, signal, "customer", &data, only).await?;
-        match asked {
+        match self.tell_waiting(order_id, signal, "customer", &data, only).await? {
             Asked::Accepted => Ok(()),
             Asked::NotWaiting => Err(ShopError::AlreadyStarted),
             other => Err(self.not_asked(order_id, other).await),
@@ -119,12 +123,36 @@ impl Shop {
         }
         let only = Only { while_waiting_at: Some(GO_AHEAD), if_version: None };
         let (signal, data) = ((APPROVAL_SIGNAL, Some("once")), json!(decision));
-        let asked =
-            self.engine.signal(&self.write, order_id, signal, &decision.by, &data, only).await?;
-        match asked {
+        match self.tell_waiting(order_id, signal, &decision.by, &data, only).await? {
             Asked::Accepted => Ok(order_id),
             Asked::Repeated | Asked::NotWaiting | Asked::Closed => Err(ShopError::AlreadyDecided),
             other => Err(self.not_asked(order_id, other).await),
+        }
+    }
+
+    /// Tells an order something that counts only while it waits. One that was told something else a moment ago
+    /// is in memory just now, and waits again in the next.
+    async fn tell_waiting(
+        &self,
+        order_id: Uuid,
+        signal: (&str, Option<&str>),
+        by: &str,
+        data: &Value,
+        only: Only,
+    ) -> sqlx::Result<Asked> {
+        let mut looks = LOOKS_WHILE_BUSY;
+        loop {
+            let asked = self.engine.signal(&self.write, order_id, signal, by, data, only).await?;
+            looks -= 1;
+            if asked != Asked::NotWaiting || looks == 0 {
+                return Ok(asked);
+            }
+            match self.engine.row(&self.read, order_id).await? {
+                Some(row) if row.closed_status.is_none() && row.wake_at.is_none() => {
+                    sleep(LOOK_AGAIN_AFTER).await;
+                }
+                _ => return Ok(asked),
+            }
         }
     }
 

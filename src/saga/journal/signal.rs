@@ -118,8 +118,8 @@ async fn why_not(
         None => Asked::Unknown,
         Some(row) if row.is_journaled => Asked::Repeated,
         Some(row) if row.is_closed => Asked::Closed,
-        Some(row) if !row.is_there => Asked::NotWaiting,
         Some(row) if !row.is_same => Asked::Changed,
+        Some(row) if !row.is_there => Asked::NotWaiting,
         Some(row) if row.signals >= SIGNALS_MAX => Asked::TooMany,
         Some(_) => Asked::Repeated,
     })

@@ -79,6 +79,8 @@ async fn a_signal_from_before_the_wait_is_kept_and_seen_once() {
     for key in ["1", "2", "1"] {
         go(&rig, &engine, saga_id, Some(key)).await;
     }
+    let received = "select count(*) from journal where kind = 'signal_received'";
+    until("both are journaled", async || (rig.number(received).await == 2).then_some(())).await;
     rig.world.open(1);
     assert_eq!(rig.end(saga_id).await, "COMPLETED");
     let journal = rig.journal(saga_id).await;
