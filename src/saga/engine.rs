@@ -258,8 +258,9 @@ impl<E: Send + Sync + 'static> Engine<E> {
         core.limits.note_who_stands();
         core.drain.cancel();
         core.ownership.stop_placing();
-        let ours = core.ownership.buckets();
         core.live.drain(patience).await;
+        // Only now: a look that was under way may have taken buckets over.
+        let ours = core.ownership.buckets();
         if let Err(error) = core.hand_over(&ours).await {
             tracing::warn!(%error, "the buckets could not be released; their lease runs out");
         }
