@@ -115,6 +115,14 @@ async fn a_replica_that_is_asked_to_stop_under_load_loses_nothing() {
     house.add(&patient).await;
     let mut first = house.take();
     let (leaving, staying) = (first.api(), house.api());
+    // One that owns no bucket yet takes no order.
+    crate::world::until("both own buckets", async || {
+        let listed = staying.get("/v1/replicas").await.expect(200);
+        let owns = |it: &Value| it["buckets"] == 128;
+        listed["replicas"].as_array().unwrap().iter().all(owns).then_some(())
+    })
+    .await;
+    staying.place(&order_of("espresso")).await;
     let order = order_of("espresso");
     let load = |api: Api| {
         let order = order.clone();
