@@ -111,10 +111,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
         by: &str,
         reason: Option<&str>,
     ) -> sqlx::Result<Asked> {
-        let data = json!({ "by": by, "reason": reason }).to_string();
-        let asked = signal::ask(pool, saga_id, "pause", &data, false).await?;
-        self.hint_if(asked, pool, saga_id).await;
-        Ok(asked)
+        self.ask(pool, saga_id, "pause", &json!({ "by": by, "reason": reason })).await
     }
 
     /// Goes on with a saga that was paused.
@@ -125,10 +122,7 @@ impl<E: Send + Sync + 'static> Engine<E> {
         by: &str,
         reason: Option<&str>,
     ) -> sqlx::Result<Asked> {
-        let data = json!({ "by": by, "reason": reason }).to_string();
-        let asked = signal::ask(pool, saga_id, "resume", &data, false).await?;
-        self.hint_if(asked, pool, saga_id).await;
-        Ok(asked)
+        self.ask(pool, saga_id, "resume", &json!({ "by": by, "reason": reason })).await
     }
 
     /// Tells what became of the step, or the compensation, that needs a person. `Err` says what of it cannot
@@ -149,6 +143,18 @@ impl<E: Send + Sync + 'static> Engine<E> {
         let asked = signal::ask(pool, saga_id, "settle", &data, true).await?;
         self.hint_if(asked, pool, saga_id).await;
         Ok(Ok(asked))
+    }
+
+    async fn ask(
+        &self,
+        pool: &PgPool,
+        saga_id: Uuid,
+        kind: &str,
+        data: &Value,
+    ) -> sqlx::Result<Asked> {
+        let asked = signal::ask(pool, saga_id, kind, &data.to_string(), false).await?;
+        self.hint_if(asked, pool, saga_id).await;
+        Ok(asked)
     }
 
     async fn hint_if(&self, asked: Asked, pool: &PgPool, saga_id: Uuid) {
